@@ -1,0 +1,1 @@
+"""Published recipes, one short file each; the folder is the registry."""

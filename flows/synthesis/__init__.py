@@ -1,0 +1,1 @@
+"""Recipes that write new prompts and data."""

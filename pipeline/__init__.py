@@ -1,0 +1,1 @@
+"""The middle floor: tables, shards, steps, engines, sampling and export."""

@@ -1,0 +1,19 @@
+"""What goes wrong and whose fault it is.
+
+    TamisError
+    ├── UserError      the input, a parameter or the machine: one sentence that names the thing, the
+    │                  place, the numbers and the remedy; the CLI prints it without a traceback
+    └── EngineError    the model stopped answering; finished work is kept and the same command resumes
+"""
+
+
+class TamisError(Exception):
+    """Anything Tamis raises on purpose; the message is for people."""
+
+
+class UserError(TamisError):
+    """The user can mend it; the message says how."""
+
+
+class EngineError(TamisError):
+    """The engine cannot go on. Every finished rollout is in the journal."""
