@@ -1,9 +1,9 @@
 """What goes wrong and whose fault it is.
 
-    TamisError
-    ├── UserError      the input, a parameter or the machine: one sentence that names the thing, the
-    │                  place, the numbers and the remedy; the CLI prints it without a traceback
-    └── EngineError    the model stopped answering; finished work is kept and the same command resumes
+TamisError
+├── UserError    the input, a parameter or the machine: one sentence that names the thing, the
+│                place, the numbers and the remedy; the CLI prints it without a traceback
+└── EngineError  the model stopped answering; finished work is kept and the same command resumes
 """
 
 

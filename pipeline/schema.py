@@ -1,7 +1,7 @@
 """The words and shapes that every module shares: Arrow schemas, ids, seeds, verdicts, protocols.
 
-Between steps everything is an Arrow table of one of the shapes below. Extra columns are allowed, the
-fixed ones are not negotiable: `check` says in one sentence which is missing or has another type.
+Between steps everything is an Arrow table of one of the shapes below. Extra columns are allowed,
+the fixed ones are not negotiable: `check` says in one sentence which is missing or of another type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ WORDS: tuple[Word, ...] = (
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 MESSAGES = pa.list_(MESSAGE)
 
-# Optional columns of prompts (answer, tests, entry_point, constraints) are checked by who needs them.
+# Optional columns of prompts (answer, tests, entry_point, constraints): checked by who reads them.
 PROMPTS = pa.schema(
     [("id", pa.string()), ("messages", MESSAGES), ("source", pa.string()), ("meta", pa.string())]
 )
@@ -147,7 +147,7 @@ class Scorer(Protocol):
 
 
 def verifier(*, needs: Sequence[str] = (), version: int = 1) -> Callable[[Any], Any]:
-    """Mark a function as a `Verifier` or `Scorer`: what it reads, and its version for the digests."""
+    """Mark a function as a `Verifier` or `Scorer`: what it reads, and its version in digests."""
 
     def mark(function: Any) -> Any:
         function.needs, function.version = tuple(needs), version

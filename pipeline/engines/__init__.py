@@ -1,9 +1,9 @@
 """The one protocol that every engine speaks, and the door that opens them by name.
 
-An engine takes requests one at a time without waiting and puts completions into the caller's inbox as
-they finish. It never raises for one request: what failed comes back as a completion whose
-`finish_reason` is "error", so that a bad answer is data and the loop above decides about retries. If
-the whole engine dies, every request in flight comes back as "error" and `dead` says why.
+An engine takes requests one at a time without waiting and puts completions into the caller's
+inbox as they finish. It never raises for one request: what failed comes back as a completion whose
+`finish_reason` is "error", so that a bad answer is data and the loop above decides about retries.
+If the whole engine dies, every request in flight comes back as "error" and `dead` says why.
 """
 
 import asyncio
