@@ -16,7 +16,7 @@ from pipeline.errors import EngineError
 from pipeline.journal import Journal
 from pipeline.prompts import Rendered
 from pipeline.schedule import Schedule
-from pipeline.schema import Case, Verdict, Verifier, canonical, digest, trial_seed
+from pipeline.schema import Case, Verdict, Verifier, Word, canonical, digest, trial_seed
 
 _VERIFY_AT_ONCE = 64  # cases a batch: small enough to overlap with generation
 _JUDGES = 2  # batches that are verified at a time
@@ -50,6 +50,8 @@ class Trial(NamedTuple):
 class Known(NamedTuple):
     """A trial that an earlier run finished; `verdict` is None where it was not judged yet."""
 
+    id: str
+    trial: int
     completion: Completion
     verdict: Verdict | None
 
@@ -74,9 +76,12 @@ async def sample(
     loop = _Loop(problems, schedule, engine, verifier, sampling, seed, journal, note)
     loop.recall(known)
     slots = _slots.setdefault(engine, asyncio.Semaphore(engine.slots))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(loop.launch(slots))
-        tasks.create_task(loop.collect(slots, tasks))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(loop.launch(slots))
+            tasks.create_task(loop.collect(slots, tasks))
+    except BaseExceptionGroup as group:  # a task failed; the others were cancelled with it
+        raise group.exceptions[0] from None
     return loop.trials()
 
 
@@ -114,16 +119,13 @@ class _Loop:
         return digest(*parts), seed
 
     def recall(self, known: Mapping[str, Known]) -> None:
-        """Take over an earlier run's trials: for each prompt those from 0 on, gaps allowed."""
-        for place in range(len(self.problems)):
-            missing, trial = 0, 0
-            while known and missing <= self.engine.slots + 1:
-                rollout_id, _ = self.identify(place, trial)
-                missing = 0 if rollout_id in known else missing + 1
-                if rollout_id in known:
-                    self.schedule.start(place, trial)
-                    self.answer(place, trial, *known[rollout_id])
-                trial += 1
+        """Take over what an earlier run finished, where the rollout's identity is the same."""
+        places = {problem.row["id"]: place for place, problem in enumerate(self.problems)}
+        for rollout_id, (prompt_id, trial, completion, verdict) in known.items():
+            place = places.get(prompt_id)
+            if place is not None and self.identify(place, trial)[0] == rollout_id:
+                self.schedule.start(place, trial)
+                self.answer(place, trial, completion, verdict)
 
     def answer(
         self, place: int, trial: int, completion: Completion, verdict: Verdict | None
@@ -170,7 +172,7 @@ class _Loop:
                 arrived.append(self.inbox.get_nowait())
             finished = [c for c in arrived if c is not None and self.finish(c, slots)]
             if finished:
-                self.journal.append([_completion_record(c) for c in finished])
+                self.journal.append([self.record(c) for c in finished])
             for completion in finished:
                 place, trial, _ = self.flight.pop(completion.rollout_id)
                 self.note(completion, None)
@@ -178,20 +180,28 @@ class _Loop:
             self.start_judges(tasks)
         self.changed.set()
 
+    def record(self, completion: Completion) -> dict[str, Any]:
+        place, trial, _ = self.flight[completion.rollout_id]
+        fields = completion._asdict()
+        del fields["error"], fields["retry"]
+        return {"id": self.problems[place].row["id"], "trial": trial, **fields}
+
     def finish(self, completion: Completion, slots: asyncio.Semaphore) -> bool:
         """Return whether a request was answered; otherwise ask again or give the trial up."""
         if completion.finish_reason != "error":
             self.failed_in_a_row = 0
             slots.release()
             return True
-        self.count_failure(completion)
         place, trial, attempt = self.flight.pop(completion.rollout_id)
-        if attempt < _RETRIES:
-            self.submit(place, trial, attempt + 1)
-            return False
+        if completion.retry:
+            self.count_failure(completion)
+            if attempt < _RETRIES:
+                self.submit(place, trial, attempt + 1)
+                return False
         slots.release()
         self.note(completion, None)
-        self.answer(place, trial, completion, Verdict("infra", completion.error))
+        word: Word = "infra" if completion.retry else "error"
+        self.answer(place, trial, completion, Verdict(word, completion.error))
         return False
 
     def count_failure(self, completion: Completion) -> None:
@@ -257,20 +267,16 @@ def _verify(
     return verdicts
 
 
-def _completion_record(completion: Completion) -> dict[str, Any]:
-    return completion._asdict()
-
-
 def read_known(records: Iterable[Mapping[str, Any]]) -> dict[str, Known]:
-    """Rebuild the finished trials of a journal: completions by rollout id, with their verdicts."""
+    """Rebuild the finished trials of a journal, by rollout id."""
     known: dict[str, Known] = {}
     for record in records:
-        rollout_id = record["rollout_id"]
-        if "verdict" not in record:
-            known[rollout_id] = Known(Completion(**record), None)
-        elif rollout_id in known:
-            known[rollout_id] = Known(
-                known[rollout_id].completion,
-                Verdict(record["verdict"], record["reason"], record["extracted"]),
-            )
+        fields = dict(record)
+        rollout_id = fields["rollout_id"]
+        if "verdict" in fields:
+            del fields["rollout_id"]
+            known[rollout_id] = known[rollout_id]._replace(verdict=Verdict(**fields))
+        else:
+            prompt_id, trial = fields.pop("id"), fields.pop("trial")
+            known[rollout_id] = Known(prompt_id, trial, Completion(**fields), None)
     return known

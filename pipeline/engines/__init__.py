@@ -45,7 +45,11 @@ class Request:
 
 
 class Completion(NamedTuple):
-    """What came back for one request; `error` says in a few words why finish_reason is "error"."""
+    """What came back for one request.
+
+    `error` says in a few words why finish_reason is "error"; `retry` is False where asking again
+    cannot help (a prompt longer than the context, a request that the server refuses).
+    """
 
     rollout_id: str
     text: str
@@ -54,6 +58,7 @@ class Completion(NamedTuple):
     n_prompt_tokens: int = 0
     sum_logprob: float | None = None
     error: str = ""
+    retry: bool = True
 
 
 class Engine(Protocol):
