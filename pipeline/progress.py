@@ -64,8 +64,8 @@ class Progress:
         done, of = line["finished"], max(line["prompts"], 1)
         left = f", about {_clock(elapsed * (of - done) / done)} left" if done else ""
         text = (
-            f"{done}/{of} prompts, {line['covered'] / of:.0%} covered, {line['rollouts']} rollouts, "
-            f"{rate:,.0f} tokens/s{left}"
+            f"{done}/{of} prompts, {line['covered'] / of:.0%} covered, "
+            f"{line['rollouts']} rollouts, {rate:,.0f} tokens/s{left}"
         )
         sys.stderr.write(f"\r\x1b[K{text}" if watched else f"{text}\n")
         sys.stderr.flush()

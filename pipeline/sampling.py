@@ -23,7 +23,7 @@ _JUDGES = 2  # batches that are verified at a time
 _RETRIES = 2  # of one request that came back as an error, beyond the engine's own
 _GIVE_UP_AFTER = 100  # failed requests in a row: the engine answers nothing
 
-Note = Callable[[Completion | None, Verdict | None], None]
+Note = Callable[[Completion | None, int, Verdict | None], None]  # place in the middle
 _slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 
 
@@ -140,6 +140,7 @@ class _Loop:
         self.verdicts[place, trial] = verdict
         n_tokens = self.answers[place, trial].n_tokens
         self.schedule.judge(place, trial, verdict.verdict, n_tokens)
+        self.note(None, place, verdict)
         self.changed.set()
 
     async def launch(self, slots: asyncio.Semaphore) -> None:
@@ -175,7 +176,7 @@ class _Loop:
                 self.journal.append([self.record(c) for c in finished])
             for completion in finished:
                 place, trial, _ = self.flight.pop(completion.rollout_id)
-                self.note(completion, None)
+                self.note(completion, place, None)
                 self.answer(place, trial, completion, None)
             self.start_judges(tasks)
         self.changed.set()
@@ -199,7 +200,7 @@ class _Loop:
                 self.submit(place, trial, attempt + 1)
                 return False
         slots.release()
-        self.note(completion, None)
+        self.note(completion, place, None)
         word: Word = "infra" if completion.retry else "error"
         self.answer(place, trial, completion, Verdict(word, completion.error))
         return False
@@ -231,7 +232,6 @@ class _Loop:
             ]
         )
         for (place, trial), verdict in zip(batch, verdicts, strict=True):
-            self.note(None, verdict)
             self.settle(place, trial, verdict)
         self.judging -= 1
         self.inbox.put_nowait(None)

@@ -1,4 +1,4 @@
-"""Where prompts come from: the built-in world, a local file, or any dataset of the Hugging Face hub.
+"""Where prompts come from: the built-in world, a local file, any dataset of the Hugging Face hub.
 
 Whatever the source, the result is a PROMPTS table with a reference in `answer`. Ids are the user's
 own column, or a digest of the messages; two rows with the user's same id are an error, two rows

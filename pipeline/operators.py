@@ -1,0 +1,137 @@
+"""What recipes are made of: take prompts, sample, pick, write training rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from pipeline.budgets import Budget
+from pipeline.dedup import first_of_its_kind
+from pipeline.engines import Sampling, open_engine
+from pipeline.errors import UserError
+from pipeline.rollouts import rollouts
+from pipeline.schema import SFT, Sifted, Verifier, canonical, check, digest
+from pipeline.shards import Shards
+from pipeline.steps import step
+
+BUILT_IN_MODEL = "vllm:data/nano"
+
+
+def sample_until(
+    prompts: Shards,
+    template: str,
+    *,
+    model: str,
+    budget: Budget,
+    verifier: Verifier | None,
+    sampling: Sampling,
+    seed: int,
+    plain: bool = False,
+    max_rollouts: int = 0,
+    max_tokens: int = 0,
+    engine: Mapping[str, Any] | None = None,
+    into: str = "rollouts",
+) -> Shards:
+    """Sample each prompt until `budget` says enough; one row a trial, whatever its verdict.
+
+    `max_rollouts` and `max_tokens` (0: no limit) end the run early with a valid, smaller set; each
+    prompt may use its even share in breadth-first order. `engine` holds options of the engine.
+    """
+    for column in verifier.needs if verifier else ():
+        if column not in prompts.shard(0).column_names:
+            raise UserError(f"prompts lack the column '{column}' that '{verifier.__name__}' reads")
+    share = {"rollouts": max_rollouts / prompts.rows, "tokens": max_tokens / prompts.rows}
+    return rollouts(
+        prompts,
+        template=template,
+        plain=plain,
+        model=model,
+        identity=open_engine(model, **(engine or {})).model,
+        engine=dict(engine or {}),
+        sampling=sampling._asdict(),
+        budget=asdict(budget),
+        limits=share,
+        verifier=verifier,
+        seed=seed,
+        into=into,
+    )
+
+
+@step()
+def pick(rollouts: pa.Table, *, at_most: int | str | None, near: float | None, seed: int) -> Sifted:
+    """Keep the correct rollouts, each text once a prompt, at most so many a prompt.
+
+    `at_most` is a number or the name of an integer column (null there: no bound). Which ones stay
+    depends on `seed` and the rollouts' ids, never on the order of arrival. `near` (Jaccard
+    similarity of 5-grams) also drops near-duplicates.
+    """
+    rows = rollouts.select(["id", "rollout_id", "completion", "verdict"]).to_pylist()
+    bounds = _bounds(rollouts, at_most)
+    reasons: list[str | None] = [
+        None if row["verdict"] == "correct" else f"verdict_{row['verdict']}" for row in rows
+    ]
+    by_prompt: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        if row["verdict"] == "correct":
+            by_prompt.setdefault(row["id"], []).append(place)
+    for places in by_prompt.values():
+        places.sort(key=lambda p: _draw(seed, rows[p]["rollout_id"]))
+        texts = [rows[p]["completion"] for p in places]
+        for place, origin in zip(places, first_of_its_kind(texts, near=near), strict=True):
+            if origin is not None:
+                reasons[place] = "duplicate"
+        firsts = [p for p in places if reasons[p] is None]
+        for place in firsts[bounds[places[0]] :]:
+            reasons[place] = "beyond_k"
+    return sift(rollouts, reasons)
+
+
+def sift(table: pa.Table, reasons: Sequence[str | None]) -> Sifted:
+    """Keep the rows without a reason to leave and count the reasons of the others."""
+    keep = pa.array([reason is None for reason in reasons], pa.bool_())
+    dropped: dict[str, int] = {}
+    for reason in sorted(reason for reason in reasons if reason is not None):
+        dropped[reason] = dropped.get(reason, 0) + 1
+    return Sifted(table.filter(keep), dropped)
+
+
+def _bounds(rollouts: pa.Table, at_most: int | str | None) -> list[int | None]:
+    if isinstance(at_most, str):
+        bounds: list[int | None] = rollouts[at_most].to_pylist()
+        return bounds
+    return [at_most] * len(rollouts)
+
+
+def _draw(seed: int, rollout_id: str) -> tuple[int, str]:
+    """A random rank that any process gives the same rollout; ties break by id."""
+    return xxhash.xxh3_64_intdigest(canonical([seed, rollout_id])), rollout_id
+
+
+@step()
+def to_sft(picked: pa.Table, prompts: pa.Table, *, recipe: str) -> pa.Table:
+    """Write each picked rollout as a conversation: the prompt's own messages, then the answer.
+
+    Beside the SFT columns: `id` and `source` of the prompt, `model`.
+    """
+    asked = {row["id"]: row for row in prompts.select(["id", "messages", "source"]).to_pylist()}
+    rows = []
+    for row in picked.to_pylist():
+        prompt = asked[row["id"]]
+        reply = {"role": "assistant", "content": row["prefix"] + row["completion"]}
+        rows.append(
+            {
+                "row_id": digest(recipe, row["rollout_id"]),
+                "messages": [*prompt["messages"], reply],
+                "weight": 1.0,
+                "parents": [row["rollout_id"], row["id"]],
+                "recipe": recipe,
+                "id": row["id"],
+                "source": prompt["source"],
+                "model": row["model"],
+            }
+        )
+    extra = [(name, pa.string()) for name in ("id", "source", "model")]
+    table = pa.Table.from_pylist(rows, schema=pa.schema([*SFT, *extra]))
+    return check(table, SFT, where="to_sft")
