@@ -39,10 +39,11 @@ def sample_until(
     `max_rollouts` and `max_tokens` (0: no limit) end the run early with a valid, smaller set; each
     prompt may use its even share in breadth-first order. `engine` holds options of the engine.
     """
-    for column in verifier.needs if verifier else ():
-        if column not in prompts.shard(0).column_names:
-            raise UserError(f"prompts lack the column '{column}' that '{verifier.__name__}' reads")
-    share = {"rollouts": max_rollouts / prompts.rows, "tokens": max_tokens / prompts.rows}
+    if verifier is not None:
+        _check_needs(prompts, verifier)
+    if not prompts.rows:
+        raise UserError("there are 0 prompts to sample; see what dropped them with tamis show")
+    limits = {"rollouts": max_rollouts, "tokens": max_tokens}
     return rollouts(
         prompts,
         template=template,
@@ -52,11 +53,21 @@ def sample_until(
         engine=dict(engine or {}),
         sampling=sampling._asdict(),
         budget=asdict(budget),
-        limits=share,
+        limits={name: limit / prompts.rows for name, limit in limits.items() if limit},
         verifier=verifier,
         seed=seed,
         into=into,
     )
+
+
+def _check_needs(prompts: Shards, verifier: Verifier) -> None:
+    have = prompts.shard(0).column_names
+    missing = [column for column in verifier.needs if column not in have]
+    if missing:
+        raise UserError(
+            f"the verifier '{verifier.__name__}' reads {', '.join(missing)}, which the prompts "
+            f"lack; they have: {', '.join(have)}"
+        )
 
 
 @step()

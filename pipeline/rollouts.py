@@ -44,7 +44,8 @@ def rollouts(
     """Sample every prompt of a shard until its budget says enough.
 
     Kept are the trials that count, by prompt and trial; aside, with counted = false, the surplus.
-    `identity` is the model's, for the digest; `limits` are one prompt's share of the run's.
+    `identity` is the model's, for the digest; `limits` are what one prompt may
+    use of the run's, where the run has limits.
     """
     rows = prompts.to_pylist()
     problems = [
@@ -53,7 +54,7 @@ def rollouts(
     schedule = Schedule(
         Budget(**{**budget, "band": tuple(budget["band"])}),
         [row.get("fail_rate") for row in rows],
-        Limits(*(int(limits[name] * len(rows)) for name in Limits._fields)),
+        Limits(**{name: share * len(rows) for name, share in limits.items()}),
     )
     known = {**_read_table(previous), **read_known(journal.records)}
     settings = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})

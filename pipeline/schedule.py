@@ -8,6 +8,7 @@ prompt's stopping point, whatever the order in which they finished.
 """
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,14 +22,14 @@ SPECULATE = 0.8
 
 
 class Limits(NamedTuple):
-    """What all prompts together may spend, in counted trials and generated tokens; 0: no limit.
+    """What all prompts together may spend, in counted trials and in generated tokens.
 
     The limit falls in breadth-first order (trial 0 of every prompt, then trial 1, ...), so where
     it falls does not depend on the order in which trials finished.
     """
 
-    rollouts: int = 0
-    tokens: int = 0
+    rollouts: float = math.inf
+    tokens: float = math.inf
 
 
 UNLIMITED = Limits()
@@ -117,7 +118,7 @@ class Schedule:
             self.open -= 1
         else:
             self._enqueue(place)
-        if any(self.limits) and self._cut is None:
+        if self.limits != UNLIMITED and self._cut is None:
             self._sum_up()
 
     def _set_target(self, course: _Course) -> None:
@@ -160,8 +161,8 @@ class Schedule:
             self._frontier.popleft()
 
     def _exceeds(self, tokens: int) -> bool:
-        over_rollouts = 0 < self.limits.rollouts < self._rollouts + 1
-        return over_rollouts or 0 < self.limits.tokens < self._tokens + tokens
+        over_rollouts = self._rollouts + 1 > self.limits.rollouts
+        return over_rollouts or self._tokens + tokens > self.limits.tokens
 
 
 def _add(tally: Tally, word: Word) -> Tally:
