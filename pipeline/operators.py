@@ -14,14 +14,49 @@ from pipeline.errors import UserError
 from pipeline.rollouts import rollouts
 from pipeline.schema import SFT, Sifted, Verifier, canonical, check, digest
 from pipeline.shards import Shards
-from pipeline.steps import step
+from pipeline.sources import read_prompts
+from pipeline.steps import active_run, step
 
-BUILT_IN_MODEL = "vllm:data/nano"
+_PROMPTS_A_SHARD = 1024
+
+
+def load_prompts(
+    source: str,
+    columns: Mapping[str, str] | None = None,
+    subset: str = "",
+    split: str = "train",
+    limit: int = 0,
+    skip_bad: bool = False,
+    seed: int = 0,
+) -> Shards:
+    """Read prompts (`sources.read_prompts`) into the run's `prompts`, placed in shards by id.
+
+    The source is read anew each time, since a file's name does not say whether it changed; rows
+    that are as they were keep their shards, and what was made from those holds.
+    """
+    found = read_prompts(
+        source,
+        columns=columns,
+        subset=subset,
+        split=split,
+        limit=limit,
+        skip_bad=skip_bad,
+        seed=seed,
+    )
+    parameters = {"source": source, "split": split, "subset": subset, "limit": limit}
+    return Shards.write(
+        active_run().claim("prompts"),
+        found,
+        step="prompts",
+        parameters=parameters,
+        shard_rows=_PROMPTS_A_SHARD,
+    )
 
 
 def sample_until(
     prompts: Shards,
     template: str,
+    earlier: Shards | None = None,
     *,
     model: str,
     budget: Budget,
@@ -36,6 +71,8 @@ def sample_until(
 ) -> Shards:
     """Sample each prompt until `budget` says enough; one row a trial, whatever its verdict.
 
+    Trials that `earlier` rollouts of these prompts hold are used, not asked again.
+
     `max_rollouts` and `max_tokens` (0: no limit) end the run early with a valid, smaller set; each
     prompt may use its even share in breadth-first order. `engine` holds options of the engine.
     """
@@ -46,6 +83,7 @@ def sample_until(
     limits = {"rollouts": max_rollouts, "tokens": max_tokens}
     return rollouts(
         prompts,
+        earlier,
         template=template,
         plain=plain,
         model=model,
@@ -68,6 +106,14 @@ def _check_needs(prompts: Shards, verifier: Verifier) -> None:
             f"the verifier '{verifier.__name__}' reads {', '.join(missing)}, which the prompts "
             f"lack; they have: {', '.join(have)}"
         )
+
+
+def hardest_fail_rate(rollouts: Shards) -> float:
+    """Return the largest fail rate of any prompt, judged rollouts only; 1.0 if none was judged."""
+    judged = rollouts.scan().filter(~pl.col("verdict").is_in(["infra", "unverified"]))
+    rates = judged.group_by("id").agg((pl.col("verdict") != "correct").mean().alias("rate"))
+    found = rates.select(pl.col("rate").max()).collect().item()
+    return float(found) if found else 1.0
 
 
 @step()

@@ -27,6 +27,7 @@ _FIELDS = ROLLOUTS.append(pa.field("target", pa.int32()))
 @step(expands=True, journal=True, retries=2, free=("model", "engine"))
 def rollouts(
     prompts: pa.Table,
+    earlier: pa.Table | None = None,
     *,
     template: str,
     plain: bool,
@@ -44,6 +45,7 @@ def rollouts(
     """Sample every prompt of a shard until its budget says enough.
 
     Kept are the trials that count, by prompt and trial; aside, with counted = false, the surplus.
+    `earlier` holds rollouts of the same prompts to be used and not asked again (probes, say).
     `identity` is the model's, for the digest; `limits` are what one prompt may
     use of the run's, where the run has limits.
     """
@@ -56,7 +58,11 @@ def rollouts(
         [row.get("fail_rate") for row in rows],
         Limits(**{name: share * len(rows) for name, share in limits.items()}),
     )
-    known = {**_read_table(previous), **read_known(journal.records)}
+    known = {
+        **_read_table(earlier),
+        **_read_table(previous),
+        **read_known(journal.records),
+    }
     settings = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
     progress = track(journal.path.parents[2])
     progress.add(prompts=len(rows))
