@@ -73,8 +73,10 @@ def _add_running(commands: Any) -> None:
 def _add_looking(commands: Any) -> None:
     trace = _command(commands, "trace", bodies.trace)
     why = _command(commands, "why-not", bodies.why_not)
-    for command in (_command(commands, "show", bodies.show), trace, why):
+    show = _command(commands, "show", bodies.show)
+    for command in (show, trace, why):
         command.add_argument("run", type=Path)
+    show.add_argument("--rows", type=int, default=0, help="and print so many rows of the dataset")
     trace.add_argument("row_id")
     why.add_argument("prompt_id")
     diff = _command(commands, "diff", bodies.diff)

@@ -93,6 +93,8 @@ def show(chosen: argparse.Namespace) -> None:
     from pipeline.show import summarise
 
     print(summarise(chosen.run))
+    for dataset in sorted((chosen.run / "dataset").glob("*")) if chosen.rows else ():
+        _print_rows(dataset, chosen.rows)
 
 
 def trace(chosen: argparse.Namespace) -> None:
