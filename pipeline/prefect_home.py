@@ -163,6 +163,8 @@ def _drain() -> None:
 
 
 def _hush() -> None:
+    if (httpx := logging.getLogger("httpx")).level == logging.NOTSET:
+        httpx.setLevel(logging.WARNING)  # else a line for every call to the server
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         if _without_traceback not in logger.filters:
