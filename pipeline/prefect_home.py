@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.errors import EngineError, TamisError, UserError
 from pipeline.plans import Plan, finished, make_shard
 
+RETRY_AFTER_S = 10  # then six times longer after each failure, ten minutes at most
 _START_TIMEOUT_S = 180
 _SERVER = Path(__file__).with_name("prefect_server.py")
 _SERVER_WORDS = {
@@ -90,7 +91,7 @@ def shard_task(plan: Plan, retries: int) -> Any:
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=retries,
-        retry_delay_seconds=[min(10 * 6**n, 600) for n in range(retries)],
+        retry_delay_seconds=[min(RETRY_AFTER_S * 6**n, 600) for n in range(retries)],
         retry_condition_fn=is_infrastructure,
     )
 
