@@ -213,7 +213,8 @@ def read_rows(path: str | Path, *, columns: Sequence[str] | None = None) -> pa.T
         return Shards.open(path).table(columns)
     if path.suffix == ".parquet":
         return plain(_read_parquet(path, columns))
-    return _choose(read_text(path), columns, path)
+    table = read_text(path)
+    return table.select(_known(columns, table.column_names, path))
 
 
 def _record_file(folder: Path, i: int) -> Path:
@@ -232,23 +233,20 @@ def _write_parquet(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
 def _read_parquet(file: Path, columns: Sequence[str] | None) -> pa.Table:
     try:
         with pq.ParquetFile(file) as opened:
-            table = opened.read(None if columns is None else list(columns))
+            return opened.read(_known(columns, opened.schema_arrow.names, file))
     except (OSError, pa.ArrowInvalid) as fault:
         raise UserError(
             f"{file}: cannot be read as Parquet ({fault}); if a run made it, run the same command "
             "again and it is rebuilt"
         ) from fault
-    return _choose(table, columns, file)
 
 
-def _choose(table: pa.Table, columns: Sequence[str] | None, file: Path) -> pa.Table:
-    if columns is None:
-        return table
-    for name in columns:
-        if name not in table.column_names:
-            have = ", ".join(table.column_names)
-            raise UserError(f"{file}: column '{name}' is missing; it has: {have}")
-    return table.select(list(columns))
+def _known(columns: Sequence[str] | None, have: Sequence[str], file: Path) -> list[str]:
+    wanted = list(have if columns is None else columns)
+    for name in wanted:
+        if name not in have:
+            raise UserError(f"{file}: column '{name}' is missing; it has: {', '.join(have)}")
+    return wanted
 
 
 def _scan(files: Sequence[Path]) -> pl.LazyFrame:
