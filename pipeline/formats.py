@@ -42,10 +42,8 @@ def read_back(row: _Row, row_id: str, to: str, kind: str) -> Example:
         return Example(row_id, [_join(prompt, answer, to) for answer in answers])
     if kind == "unpaired" and to == "axolotl":
         return Example(row_id, [_as_turns(row)], row.get("label"))
-    whole = (
-        row["messages"] if "messages" in row else _join(row.get("prompt"), row.get("completion"))
-    )
-    return Example(row_id, [whole], row.get("label"))
+    joined = _join(row.get("prompt"), row.get("completion"))
+    return Example(row_id, [row.get("messages", joined)], row.get("label"))
 
 
 def as_example(row: _Row, kind: str) -> Example:

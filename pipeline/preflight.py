@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,7 +31,8 @@ _SHOWN = 5  # row ids in one finding
 _MAX_LENGTH = {"trl": 1024, "axolotl": 2048, "llamafactory": 2048, "open-instruct": 2048}
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Finding:
     """One thing to know before training; `error` means rows are lost or the trainer fails."""
 
     severity: Severity
@@ -70,7 +72,8 @@ def check(
         findings = [*_check_columns(rows, layout), *_check_labels(rows, layout)]
         if not any(finding.severity == "error" for finding in findings):
             findings += _check_rows(rows, layout, folder, _open_tokenizer(tokenizer), max_length)
-    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding[0]))
+    order = ("error", "warning", "note")
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def _recognise(folder: Path) -> _Layout:
@@ -191,15 +194,13 @@ def _judge_row(
     """Yield (severity, rule, the rest of a sentence that begins with "N rows")."""
     if _is_ours(layout):
         for fault in _find_rule_faults(row, row_id, layout):
-            # Only LLaMA-Factory skips rows for their order of roles; elsewhere the template decides.
+            # Only LLaMA-Factory skips rows for their order of roles; elsewhere templates decide.
             mild = fault == "not_alternating" and layout.to != "llamafactory"
             yield "warning" if mild else "error", fault, REMEDIES[fault]
     if judge is not None:
         try:
             complaint = judge(row)
-        except (
-            Exception
-        ) as error:  # a converter that raises stops the training: that is the finding
+        except Exception as error:  # what stops the training is the finding
             complaint = f"make the converter raise {_say(error)}; mend or drop them"
         if complaint:
             yield "error", "converter", complaint
@@ -264,9 +265,7 @@ def _check_template(layout: _Layout, columns: list[str], tokenizer: Any) -> Iter
         return
     template = tokenizer.chat_template
     if not template:
-        message = (
-            f"tokenizer {tokenizer.name_or_path} has no chat template; set one before training"
-        )
+        message = f"tokenizer {tokenizer.name_or_path} has no chat template; set one"
         yield Finding("error", "no_template", 0, (), message)
     elif layout.to == "trl" and "messages" in columns and "generation" not in template:
         message = (

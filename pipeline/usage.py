@@ -150,12 +150,18 @@ def _dataset_info(export: Export) -> dict[str, Any]:
 def _axolotl(export: Export) -> dict[str, Any]:
     path = {"path": export.file, "ds_type": READERS["." + export.file.rpartition(".")[2]]}
     dataset: dict[str, Any] = path | {"split": "train"} | _AXOLOTL_TYPES[export.kind]
-    method = {"pairs": {"rl": "dpo"}, "unpaired": {"rl": "kto"}}.get(export.kind, {})
+    method: dict[str, Any] = {}
+    if export.kind in ("pairs", "unpaired"):
+        method["rl"] = "dpo" if export.kind == "pairs" else "kto"
     if export.kind == "stepwise":
         method = {"process_reward_model": True, "num_labels": 2, "model_type": _TOKEN_CLASSIFIER}
     template = {} if export.kind in ("unpaired", "stepwise") else {"chat_template": _TEMPLATE}
     # rl formats are dropped when longer than sequence_len, so it is said here rather than implied.
-    schedule = {"sequence_len": 2048, "micro_batch_size": 1, "gradient_accumulation_steps": 8}
+    schedule: dict[str, Any] = {
+        "sequence_len": 2048,
+        "micro_batch_size": 1,
+        "gradient_accumulation_steps": 8,
+    }
     schedule |= {"num_epochs": 1, "learning_rate": 1e-5, "optimizer": "adamw_torch"}
     return method | template | {"datasets": [dataset]} | schedule | {"output_dir": "./out"}
 

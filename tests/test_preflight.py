@@ -140,7 +140,7 @@ def test_kto_needs_both_labels(tmp_path):
 
 
 def test_trl_is_asked(tmp_path, chat_tokenizer):
-    """The findings say which version of TRL judged the rows, and TRL's own complaint is among them."""
+    """The findings say which TRL judged the rows, and its own complaint is among them."""
     row = {"prompt": "2+2?", "chosen": [GOOD], "rejected": [BAD]}
     found = {finding.rule: finding for finding in check(write(tmp_path, [row]))}
     assert found["checked_with"].message.startswith("checked with trl 1.")
@@ -148,7 +148,7 @@ def test_trl_is_asked(tmp_path, chat_tokenizer):
 
 
 def test_prompt_masked_in_the_wrong_place(tmp_path, chat_tokenizer):
-    """A template that renders the prompt differently before an answer is found by TRL's own rule."""
+    """A template that renders the prompt differently before an answer is found."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(chat_tokenizer)
