@@ -143,7 +143,7 @@ def _sift(
             if trial.counted == counted
         ]
         tables[counted] = pa.Table.from_pylist(rows, schema=_FIELDS)
-    return Sifted(tables[True], {}, tables[False])
+    return Sifted(tables[True], {}, tables[False] if len(tables[False]) else None)
 
 
 def _row(

@@ -55,21 +55,25 @@ class Shards:
     def write(
         cls,
         folder: Path,
-        table: pa.Table,
+        rows: Sifted | pa.Table,
         *,
         step: str = "import",
         parameters: Mapping[str, Any] | None = None,
         shard_rows: int = 10_000,
     ) -> "Shards":
-        """Write `table`, placed by column `id`, as the dataset at `folder`.
+        """Write rows, placed by column `id`, as the dataset at `folder`.
 
         Rows of an earlier version keep their shard as long as the number of shards does.
         """
+        table, dropped, _ = rows if isinstance(rows, Sifted) else Sifted(rows)
         previous = len(cls(folder)) if (folder / "manifest.json").is_file() else 1
         parts = partition(table, shard_count(len(table), shard_rows, previous))
         made_by = {"step": step, "version": 1, "parameters": dict(parameters or {}), "inputs": []}
+        made_by["rows_in"] = len(table) + sum(dropped.values())
         records = [
-            write_shard(folder, i, part, key=digest(made_by)) for i, part in enumerate(parts)
+            # What was dropped before the rows had a place is counted with the first shard.
+            write_shard(folder, i, Sifted(part, {} if i else dropped), key=digest(made_by))
+            for i, part in enumerate(parts)
         ]
         write_manifest(folder, records, layout=f"id/{len(parts)}", made_by=made_by)
         return cls(folder)
@@ -125,7 +129,7 @@ class Shards:
 
     def aside(self) -> pl.LazyFrame | None:
         """Query the rows kept beside the data; None if no shard has any."""
-        files = [self.path / file["file"] for file in self.manifest["aside"]]
+        files = sorted((self.path / "aside").glob("*.parquet"))
         return _scan(files) if files else None
 
 
@@ -180,7 +184,8 @@ def write_manifest(
 ) -> None:
     """Finish a dataset of these commit records, then remove what earlier versions left behind.
 
-    `made_by` holds step, version, parameters and inputs (fingerprints).
+    `made_by` holds step, version, parameters and inputs (fingerprints). What lies aside is not in
+    it: which surplus trials there are may depend on timing, the dataset does not.
     """
     shards = [record["data"] for record in records]
     dropped: dict[str, int] = {}
@@ -191,13 +196,22 @@ def write_manifest(
         **made_by,
         "layout": layout,
         "shards": shards,
-        "aside": [record["aside"] for record in records if record["aside"]],
         "dropped": dropped,
         "fingerprint": digest([[shard["rows"], shard["xxh3"]] for shard in shards]),
     }
     options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(folder / "manifest.json", orjson.dumps(manifest, option=options))
     _remove_stale(folder, len(records))
+
+
+def write_parquet(file: Path, table: pa.Table) -> None:
+    """Write one Parquet file, whole or not at all; equal tables give equal bytes."""
+    write_file(file, _parquet_bytes(table))
+
+
+def read_parquet(file: Path) -> pa.Table:
+    """Read one Parquet file; UserError if it is none."""
+    return _read_parquet(file, None)
 
 
 def read_rows(path: str | Path, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -222,12 +236,17 @@ def _record_file(folder: Path, i: int) -> Path:
 
 
 def _write_parquet(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
-    sink = pa.BufferOutputStream()
-    pq.write_table(plain(table), sink, compression="zstd", row_group_size=1 << 16)
-    content = sink.getvalue().to_pybytes()
+    content = _parquet_bytes(table)
     write_file(folder / name, content)
     checksum = xxhash.xxh3_128_hexdigest(content)
     return {"file": name, "rows": len(table), "size": len(content), "xxh3": checksum}
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(plain(table), sink, compression="zstd", row_group_size=1 << 16)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _read_parquet(file: Path, columns: Sequence[str] | None) -> pa.Table:
