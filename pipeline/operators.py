@@ -82,7 +82,7 @@ def sample_until(
     if not prompts.rows:
         raise UserError("there are 0 prompts to sample; see what dropped them with tamis show")
     limits = {"rollouts": max_rollouts, "tokens": max_tokens}
-    return rollouts(
+    found: Shards = rollouts(
         prompts,
         earlier,
         template=template,
@@ -97,6 +97,7 @@ def sample_until(
         seed=seed,
         into=into,
     )
+    return found
 
 
 def _check_needs(prompts: Shards, verifier: Verifier) -> None:

@@ -17,6 +17,7 @@ import orjson
 import yaml
 
 from pipeline import progress
+from pipeline.card import Card, Funnel
 from pipeline.catalog import ROOT, resolve
 from pipeline.errors import UserError
 from pipeline.files import write_file
@@ -27,8 +28,9 @@ _log = logging.getLogger(__name__)
 
 
 def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
-    """Run a recipe into `run.folder` and return the folder of the dataset it emitted."""
+    """Run a recipe into `run.folder`; return the folder of the dataset it emitted."""
     from pipeline.engines.host import close_engines
+    from pipeline.export import emit
     from pipeline.report import write_report
 
     parameters = resolve(function, given)
@@ -40,11 +42,13 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
         try:
-            dataset: Path = function(**parameters)
+            made: Shards = function(**parameters)
         finally:
             progress.finish(run.folder)
             close_engines()
-        write_manifest(run, function, parameters)
+        manifest = write_manifest(run, function, parameters)
+        tables = (made.shard(i) for i in range(len(made)))
+        dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
         write_report(run.folder)
     return dataset
 
@@ -62,7 +66,7 @@ def read_config(file: Path) -> tuple[str, dict[str, Any]]:
         ) from None
 
 
-def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> None:
+def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Sum the run up in DIR/manifest.json; equal content gives equal bytes."""
     steps = [_step_facts(Shards.open(run.folder / name)) for name in run.names]
     manifest = {
@@ -75,6 +79,45 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> No
     }
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(run.folder / "manifest.json", orjson.dumps(manifest, option=options))
+    return manifest
+
+
+def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
+    """Gather what the dataset's card says of the run."""
+    rollouts = _rollout_facts(run.folder / "rollouts")
+    parameters = manifest["parameters"]
+    return Card(
+        name=manifest["recipe"],
+        recipe=manifest["recipe"],
+        paper=manifest["paper"],
+        funnel=[
+            Funnel(
+                step=step["name"],
+                rows_in=step["rows_in"],
+                kept=step["rows"],
+                dropped=step["dropped"],
+            )
+            for step in manifest["steps"]
+        ],
+        command=f"tamis run {manifest['recipe']} --config config.yaml",
+        source_datasets=[str(parameters["prompts"])] if "prompts" in parameters else [],
+        **rollouts,
+    )
+
+
+def _rollout_facts(folder: Path) -> dict[str, Any]:
+    """Return models, sampling, template and verdict counts of a run that sampled; else nothing."""
+    if not (folder / "manifest.json").exists():
+        return {}
+    shards = Shards.open(folder)
+    counts = shards.scan().group_by("verdict").len().sort("verdict").collect()
+    made_with = shards.lineage["parameters"]
+    return {
+        "models": [made_with["identity"]],
+        "sampling": made_with["sampling"],
+        "prompts": {"prompt": made_with["template"]},
+        "verdicts": dict(counts.iter_rows()),
+    }
 
 
 def _step_facts(shards: Shards) -> dict[str, Any]:

@@ -6,7 +6,7 @@ with the same text are one prompt.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ _AFTER = "####"  # GSM8K writes the final answer after the worked one
 def read_prompts(
     source: str,
     *,
-    columns: dict[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
     subset: str = "",
     split: str = "train",
     limit: int = 0,
@@ -75,7 +75,7 @@ def _read_hub(name: str, subset: str, split: str) -> pa.Table:
     return found.with_format("arrow")[:]
 
 
-def _as_prompts(rows: pa.Table, source: str, columns: dict[str, str], skip_bad: bool) -> Sifted:
+def _as_prompts(rows: pa.Table, source: str, columns: Mapping[str, str], skip_bad: bool) -> Sifted:
     prompt_name = _choose(rows, source, "prompt", columns, _PROMPT_NAMES)
     answer_name = _choose(rows, source, "answer", columns, _ANSWER_NAMES)
     id_name = columns.get("id") or ("id" if "id" in rows.column_names else None)
@@ -97,7 +97,7 @@ def _as_prompts(rows: pa.Table, source: str, columns: dict[str, str], skip_bad: 
 
 
 def _choose(
-    rows: pa.Table, source: str, role: str, columns: dict[str, str], usual: Sequence[str]
+    rows: pa.Table, source: str, role: str, columns: Mapping[str, str], usual: Sequence[str]
 ) -> str:
     asked = columns.get(role)
     if asked and asked not in rows.column_names:

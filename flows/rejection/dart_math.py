@@ -18,20 +18,13 @@ Out: SFT conversations, harder prompts with more answers; all rollouts beside th
 from dataclasses import replace
 from typing import Literal
 
-from pipeline.steps import recipe
 from scorers.answers import answers
 
 from pipeline.budgets import Budget
 from pipeline.engines import Sampling
-from pipeline.operators import (
-    emit_sft,
-    hardest_fail_rate,
-    load_prompts,
-    pick,
-    sample_until,
-    to_sft,
-)
+from pipeline.operators import hardest_fail_rate, load_prompts, pick, sample_until, to_sft
 from pipeline.shards import Shards
+from pipeline.steps import recipe
 
 SOLVE = """\
 {{ prompt }}
@@ -89,4 +82,4 @@ def dart_math(
         **asked,
     )
     kept = pick(drawn, at_most=None if budget == "fixed" else "target", near=near, seed=seed)
-    return emit_sft(to_sft(kept, problems, recipe="dart_math"), template=SOLVE)
+    return to_sft(kept, problems, recipe="dart_math")
