@@ -74,7 +74,7 @@ def parameters_of(function: Any) -> dict[str, inspect.Parameter]:
 
 
 def resolve(function: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every parameter of a recipe: the given ones checked, the others by default.
+    """Return every parameter of a recipe (or function): given ones checked, others by default.
 
     Text from the command line is read as YAML (4, 0.7, true, null, [a, b]); `columns.prompt=x` sets
     one key of a mapping. Raises UserError for an unknown name (with the nearest) or a wrong type.
@@ -92,7 +92,7 @@ def resolve(function: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         values[name] = _fit(name, value, known[name].annotation)
     missing = [name for name, value in values.items() if value is inspect.Parameter.empty]
     if missing:
-        raise UserError(f"the recipe needs {', '.join(missing)}; give it with --set NAME=VALUE")
+        raise UserError(f"{', '.join(missing)}: no value; give one with --set NAME=VALUE")
     return values
 
 

@@ -5,11 +5,13 @@ import json
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 
+_SHOWN = 20  # faulty references that audit prints
 _NANO = (
     "No model was named: using the built-in nano model (data/nano), which is small and often "
     "wrong; name another with --set model=..."
@@ -137,12 +139,21 @@ def check(chosen: argparse.Namespace) -> int:
 
 def audit(chosen: argparse.Namespace) -> int:
     """Put the reference answers through the verifier, before any token is spent."""
-    from pipeline.audit import audit_source
-    from pipeline.catalog import read_settings
+    from pipeline.catalog import read_settings, resolve
+    from pipeline.sources import read_prompts
 
-    text, clean = audit_source(chosen.prompts, chosen.limit, read_settings(chosen.set))
-    print(text)
-    return int(not clean)
+    given = {"source": chosen.prompts, "limit": chosen.limit, "skip_bad": True}
+    found = read_prompts(**resolve(read_prompts, given | read_settings(chosen.set)))
+    # Loaded by name: the command line stands above all floors, this file does not.
+    rows = import_module("scorers.answers").audit(found.kept).to_pylist()
+    faults = [row for row in rows if row["verdict"] != "correct"]
+    for row in faults[:_SHOWN]:
+        print(f"{row['id']}  {row['verdict']:10}  {row['answer']!r}  {row['reason']}")
+    if len(faults) > _SHOWN:
+        print(f"... and {len(faults) - _SHOWN} more")
+    left_out = "".join(f", {count} {why}" for why, count in found.dropped.items())
+    print(f"{len(rows) - len(faults)} of {len(rows)} references verify{left_out}")
+    return int(bool(faults or found.dropped))
 
 
 def doctor(chosen: argparse.Namespace) -> int:

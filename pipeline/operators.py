@@ -23,7 +23,7 @@ _PROMPTS_A_SHARD = 1024
 
 def load_prompts(
     source: str,
-    columns: Mapping[str, str] | None = None,
+    columns: dict[str, str] | None = None,
     subset: str = "",
     split: str = "train",
     limit: int = 0,

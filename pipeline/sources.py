@@ -27,7 +27,7 @@ _AFTER = "####"  # GSM8K writes the final answer after the worked one
 def read_prompts(
     source: str,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: dict[str, str] | None = None,
     subset: str = "",
     split: str = "train",
     limit: int = 0,
