@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before anything imports prefect, which reads its settings once.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="tamis-prefect-")
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.prefect_home import serving
+from tests.tiny_model import build_tiny_model
 
 settings.register_profile("quick", max_examples=40, deadline=None)
 settings.load_profile("quick")
@@ -25,6 +27,12 @@ def prefect_server() -> Iterator[str]:
 
     with serving():
         yield PREFECT_API_URL.value()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a random Llama with a chat template: context 256, 0.8M parameters."""
+    return build_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
