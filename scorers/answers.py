@@ -49,7 +49,10 @@ def verify(reference: str, response: str) -> Verdict:
     with a box or `####`.
     """
     verdict, expected, answer = _settle(reference, response)
-    return verdict or _by_algebra(expected, answer)
+    try:
+        return verdict or _by_algebra(expected, answer)
+    except Exception as error:  # whatever SymPy raises on a hostile formula
+        return Verdict("error", f"raised: {type(error).__name__}", answer)
 
 
 @verifier(needs=("answer",), version=1)

@@ -21,11 +21,11 @@ _TAIL = 1 << 16  # characters
 _BARE = 200  # characters of a response that is nothing but an answer
 _BARE_WORDS = 5
 _BOX = re.compile(r"\\f?box(?:ed)?(?![a-zA-Z])\s*")
-_PHRASE = re.compile(r"\banswer(?:\s+to\s[^.:\n]{1,80}?)?\s*(?:\*\*)?\s*(?:\bis\b|[:=])\s*", re.I)
+_PHRASE = re.compile(r"\banswer(?: to [^.:\n]{1,80}?)?\s{0,4}(?:\*\*)?\s{0,4}(?:\bis\b|[:=])", re.I)
 _IS_THE_ANSWER = re.compile(
-    r"(\$[^$\n]{1,200}\$|\S{1,80})\s+is\s+(?:the|our)\s+(?:final\s+)?answer\b", re.I
+    r"(\$[^$\n]{1,200}\$|\S{1,80}) is (?:the|our) (?:final )?answer\b", re.I
 )
-_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|,?\s+(?=(?:because|since|which|so)\b)")
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|$)|,? (?=(?:because|since|which|so)\b)")
 _FORMULA = re.compile(r"\$([^$\n]{1,500})\$|\\\((.{1,500}?)\\\)")
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
@@ -59,7 +59,7 @@ def _boxed(text: str, start: int) -> str | None:
 
 def _phrase(text: str) -> str | None:
     if said := _last(_PHRASE, text):
-        rest = text[said.end() :].lstrip(" *")
+        rest = text[said.end() :].lstrip(" *:\n")
         return _SENTENCE_END.split(rest, maxsplit=1)[0].strip(" *")
     if said := _last(_IS_THE_ANSWER, text):
         return said[1]

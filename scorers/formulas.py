@@ -74,8 +74,6 @@ def evaluate(expression: Any) -> Number | None:
 
 def same_formula(reference: str, answer: str) -> bool | None:
     """Compare cleaned formulas; None if the answer does not parse. The reference must parse."""
-    from math_verify import verify
-
     expected, found = parse_formula(reference), parse_formula(answer)
     if found is None:
         return None
@@ -85,12 +83,11 @@ def same_formula(reference: str, answer: str) -> bool | None:
     one, other = evaluate(expected), evaluate(found)
     if one and other:
         return close(one._replace(places=None), other)
-    return bool(verify(expected, found, timeout_seconds=None, allow_set_relation_comp=True))
+    return _equal(expected, found)
 
 
 def same_value(number: Number, answer: str) -> bool | None:
     """Compare a number with a cleaned formula; None if that does not parse."""
-    from math_verify import verify
     from sympy import Expr, Rational
 
     found = parse_formula(answer)
@@ -102,7 +99,19 @@ def same_value(number: Number, answer: str) -> bool | None:
     if not isinstance(found, Expr) or found.free_symbols or abs(number.value) < _HUGE // 10:
         return False
     exact = Rational(number.value.numerator, number.value.denominator)
-    return bool(verify(exact, found, timeout_seconds=None))
+    return _equal(exact, found)
+
+
+def _equal(expected: Any, found: Any) -> bool:
+    from math_verify import verify
+
+    try:
+        options = {"allow_set_relation_comp": True, "raise_on_error": True}
+        return bool(verify(expected, found, timeout_seconds=None, **options))
+    except (MemoryError, RecursionError):
+        raise  # no answer was reached, which is not the answer "no"
+    except Exception:  # SymPy has many: it cannot even subtract the two, so they differ in kind
+        return False
 
 
 def close(reference: Number, answer: Number) -> bool:

@@ -67,7 +67,7 @@ def clean(text: str) -> str:
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
     text = text.rstrip(_ENDS + "\\").lstrip(" \t\n;:\"'`")
-    while text.startswith("{") and text.endswith("}") and _closes(text, 0) == len(text) - 1:
+    if text.startswith("{") and text.endswith("}") and _closes(text, 0) == len(text) - 1:
         text = text[1:-1].strip(_ENDS)
     return text
 

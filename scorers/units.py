@@ -99,11 +99,14 @@ _POWER = re.compile(
     r"(?P<word>square|sq\.?|cubic|cu\.?)\s+(?P<a>.+)|(?P<b>.+?)(?:\^\{?(?P<n>[23])\}?|\s+(?P<after>squared|cubed))"
 )
 _MAX_WORDS = 6
+_LONGEST = 100  # characters
 
 
 @lru_cache(maxsize=4096)
 def read_unit(text: str) -> Unit | None:
     r"""Read lower-case `text` ("apples", "km/h", "square feet", "%"); None if it is no unit."""
+    if len(text) > _LONGEST:
+        return None
     text = re.sub(r"\bper\b(?! cent)", "/", text).strip(" .-")
     text = re.sub(r"\b(?:the|an?)\s+", "", text)
     parts = [part.strip() for part in _COMPOUNDS.get(text, text).split("/")]

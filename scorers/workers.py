@@ -57,6 +57,7 @@ class Workers:
         self._wall_s = wall_s
         self._held = threading.local()  # each thread of the pool owns one worker
         self._alive: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="workers")
 
     def map(self, items: Sequence[Any]) -> list[Any]:
@@ -68,7 +69,8 @@ class Workers:
         return list(self._threads.map(self._once_or_twice, items))
 
     def close(self) -> None:
-        """Kill the workers; those at work count as died."""
+        """Kill the workers for good; items at work are lost as "infra"."""
+        self._closed = True
         for process in list(self._alive):
             process.kill()
         self._threads.shutdown(cancel_futures=True)
@@ -78,7 +80,7 @@ class Workers:
 
     def _once_or_twice(self, item: Any) -> Any:
         result = self._apply(item)
-        if isinstance(result, Lost) and result.word == "infra":
+        if isinstance(result, Lost) and result.word == "infra" and not self._closed:
             result = self._apply(item)
         return result
 
@@ -114,6 +116,7 @@ class Workers:
             [sys.executable, "-c", _MAIN, str(theirs.fileno()), str(os.getpid()), *self._command],
             env=os.environ | {"PYTHONPATH": path},
             pass_fds=[theirs.fileno()],
+            process_group=0,  # Ctrl-C is for the parent
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
