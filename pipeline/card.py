@@ -12,7 +12,7 @@ import yaml
 
 
 class Funnel(TypedDict):
-    """One step of a run: rows in = rows kept + sum of `dropped`."""
+    """One step of a run: rows in = rows kept + sum of `dropped`, unless it makes rows of rows."""
 
     step: str
     rows_in: int
@@ -113,6 +113,8 @@ def _funnel(steps: Sequence[Funnel]) -> str:
 
 def _reasons(step: Funnel) -> str:
     missing = step["rows_in"] - step["kept"] - sum(step["dropped"].values())
+    if missing < 0:
+        return f"{step['kept'] / max(step['rows_in'], 1):.1f} a row"
     if missing:
         raise ValueError(f"funnel step '{step['step']}': {missing} rows left without a reason")
     return ", ".join(f"{reason} {count}" for reason, count in sorted(step["dropped"].items()))

@@ -22,6 +22,7 @@ from pipeline.catalog import ROOT, resolve
 from pipeline.errors import UserError
 from pipeline.files import write_file
 from pipeline.shards import Shards
+from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
 
 _log = logging.getLogger(__name__)
@@ -84,8 +85,6 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> di
 
 def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
     """Gather what the dataset's card says of the run."""
-    rollouts = _rollout_facts(run.folder / "rollouts")
-    parameters = manifest["parameters"]
     return Card(
         name=manifest["recipe"],
         recipe=manifest["recipe"],
@@ -100,9 +99,19 @@ def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
             for step in manifest["steps"]
         ],
         command=f"tamis run {manifest['recipe']} --config config.yaml",
-        source_datasets=[str(parameters["prompts"])] if "prompts" in parameters else [],
-        **rollouts,
+        **_source_facts(str(manifest["parameters"].get("prompts", ""))),
+        **_rollout_facts(run.folder / "rollouts"),
     )
+
+
+def _source_facts(source: str) -> dict[str, Any]:
+    """Return the prompts' name (of a local file, without its path) and their licence if known."""
+    built_in = source == BUILT_IN
+    name = Path(source).name if Path(source).suffix else source
+    return {
+        "source_datasets": [name] if source and not built_in else [],
+        "license": "apache-2.0" if built_in else "unknown",
+    }
 
 
 def _rollout_facts(folder: Path) -> dict[str, Any]:

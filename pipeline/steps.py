@@ -32,7 +32,7 @@ class Run:
     resume: Resume = "if-possible"
     runner: str = "threads"  # or dask, ray
     workers: int = 2
-    names: set[str] = field(default_factory=set, init=False, repr=False)  # of steps so far
+    names: list[str] = field(default_factory=list, init=False, repr=False)  # steps so far
     pool: list[Any] = field(default_factory=list, init=False, repr=False)  # the open task runner
 
     def claim(self, name: str) -> Path:
@@ -42,7 +42,7 @@ class Run:
                 f"{self.folder / name}: this run already has a step '{name}'; "
                 f"give the second one another name, as in {name}(..., into='{name}_2')"
             )
-        self.names.add(name)
+        self.names.append(name)
         return self.folder / name
 
 
