@@ -1,9 +1,9 @@
 """A toy flow of three steps for the crash tests; run as `python toy_flow.py FOLDER MARKS FACTOR`.
 
-Each executed shard adds a line to the file MARKS. With a fourth argument N the steps run without
-Prefect and the process kills itself at its N-th change of the file system.
+Each executed shard adds a line to the file MARKS. TOY_WAIT_S is how long a shard of `widen` takes.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -27,7 +27,7 @@ def widen(rows, *, factor, marks, journal, previous):
     """Add a column y = factor * x, through the journal as a generation step would."""
     mark(marks, "widen")
     journal.append([{"id": row_id} for row_id in rows["id"].to_pylist()])
-    time.sleep(0.02)
+    time.sleep(float(os.environ.get("TOY_WAIT_S", "0.02")))
     return rows.append_column("y", pc.multiply(rows["x"], factor))
 
 
@@ -50,7 +50,7 @@ def gather(rows, *, marks):
 def chain(marks: str, factor: int) -> Shards:
     """What the recipe does: import, widen, keep the even ones, gather."""
     table = pa.table({"id": [f"r{i}" for i in range(200)], "x": list(range(200))})
-    prompts = Shards.write(active_run().claim("prompts"), table, shard_rows=50)
+    prompts = Shards.write(active_run().claim("prompts"), table, shard_rows=100)
     return gather(keep_even(widen(prompts, factor=factor, marks=marks), marks=marks), marks=marks)
 
 
