@@ -66,7 +66,9 @@ def build_tokenizer(examples: Sequence[Example]) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (part["content"] for messages, reply in examples for part in [*messages, {"content": reply}])
+    texts = (
+        part["content"] for messages, reply in examples for part in [*messages, {"content": reply}]
+    )
     raw.train_from_iterator((re.sub(r"'[a-zA-Z0-9]*'", "''", text) for text in texts), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw,

@@ -293,7 +293,9 @@ _DEEP: tuple[Story, ...] = (
 
 def _one_step(level: int, low: int, high: int) -> tuple[Story, ...]:
     ranges = _span(a=(low, high), b=(low, high))
-    return tuple(Story(k, level, ranges, step, texts, "", held) for k, step, held, texts in _ONE_STEP)
+    return tuple(
+        Story(k, level, ranges, step, texts, "", held) for k, step, held, texts in _ONE_STEP
+    )
 
 
 STORIES: tuple[Story, ...] = _one_step(1, 2, 9) + _one_step(2, 11, 79) + _DEEP

@@ -85,7 +85,11 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> di
 
 def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
     """Gather what the dataset's card says of the run."""
-    return Card(
+    facts = {
+        **_source_facts(str(manifest["parameters"].get("prompts", ""))),
+        **_rollout_facts(run.folder / "rollouts"),
+    }
+    card = Card(
         name=manifest["recipe"],
         recipe=manifest["recipe"],
         paper=manifest["paper"],
@@ -99,9 +103,9 @@ def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
             for step in manifest["steps"]
         ],
         command=f"tamis run {manifest['recipe']} --config config.yaml",
-        **_source_facts(str(manifest["parameters"].get("prompts", ""))),
-        **_rollout_facts(run.folder / "rollouts"),
     )
+    card.update(facts)  # type: ignore[typeddict-item]
+    return card
 
 
 def _source_facts(source: str) -> dict[str, Any]:

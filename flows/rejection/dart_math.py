@@ -18,13 +18,12 @@ Out: SFT conversations, harder prompts with more answers; all rollouts beside th
 from dataclasses import replace
 from typing import Literal
 
-from scorers.answers import answers
-
 from pipeline.budgets import Budget
 from pipeline.engines import Sampling
 from pipeline.operators import hardest_fail_rate, load_prompts, pick, sample_until, to_sft
 from pipeline.shards import Shards
 from pipeline.steps import recipe
+from scorers.answers import answers
 
 SOLVE = """\
 {{ prompt }}
@@ -82,4 +81,5 @@ def dart_math(
         **asked,
     )
     kept = pick(drawn, at_most=None if budget == "fixed" else "target", near=near, seed=seed)
-    return to_sft(kept, problems, recipe="dart_math")
+    rows: Shards = to_sft(kept, problems, recipe="dart_math")
+    return rows
