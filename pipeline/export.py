@@ -112,7 +112,8 @@ def _find_kind(run: Path, kind: Kind | None) -> Kind:
         return have[0]  # type: ignore[no-any-return]
     if kind is None or kind not in have:
         asked = "no kind was named" if kind is None else f"'{kind}' was asked for"
-        raise UserError(f"{run} has {len(have)} datasets ({', '.join(have) or 'none'}), {asked}")
+        found = f"{len(have)} datasets ({', '.join(have) or 'none'})"
+        raise UserError(f"{run} has {found}, but {asked}; name one of them with --kind")
     return kind
 
 

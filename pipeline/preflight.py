@@ -116,7 +116,10 @@ def _open_tokenizer(name: str | None) -> Any:
         return None
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(name or str(_NANO))
+    try:
+        return AutoTokenizer.from_pretrained(name or str(_NANO))
+    except (OSError, ValueError) as error:
+        raise UserError(f"tokenizer '{name}' cannot be loaded: {_say(error)}") from error
 
 
 def _guess_kind(columns: Iterable[str]) -> str:

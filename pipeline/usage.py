@@ -88,7 +88,7 @@ def _train(export: Export) -> str:
     if export.to == "axolotl":
         return _fence("axolotl train axolotl.yaml --base-model MODEL")
     if export.to == "llamafactory":
-        return _fence(_LLAMAFACTORY[export.kind].format(name=dataset_name(export.kind)))
+        return _fence(_LLAMAFACTORY[export.kind])
     if export.to == "open-instruct":
         return _fence(_OPEN_INSTRUCT[export.kind].format(file=export.file))
     return _fence(_TRL[export.kind, export.form]) if export.kind != "stepwise" else ""
@@ -98,42 +98,36 @@ def _fence(command: str) -> str:
     return f"In this folder:\n\n```bash\n{command}\n```\n"
 
 
+# load_dataset(".") fails for want of a name, hence $PWD.
 _TRL = {
-    ("sft", "messages"): "trl sft --model_name_or_path MODEL --dataset_name . --output_dir out"
-    " --assistant_only_loss true",
-    ("sft", "prompt-completion"): "trl sft --model_name_or_path MODEL --dataset_name ."
-    " --output_dir out",
-    ("pairs", "messages"): "trl dpo --model_name_or_path MODEL --dataset_name . --output_dir out",
-    ("pairs", "implicit"): "trl reward --model_name_or_path MODEL --dataset_name ."
-    " --output_dir out",
-    ("unpaired", "messages"): "trl kto --model_name_or_path MODEL --dataset_name ."
-    " --output_dir out",
+    (kind, form): f'trl {method} --model_name_or_path MODEL --dataset_name "$PWD" --output_dir out'
+    for kind, form, method in (
+        ("sft", "messages", "sft --assistant_only_loss true"),
+        ("sft", "prompt-completion", "sft"),
+        ("pairs", "messages", "dpo"),
+        ("pairs", "implicit", "reward"),
+        ("unpaired", "messages", "kto"),
+    )
 }
 
 _LLAMAFACTORY = {
-    kind: "llamafactory-cli train --stage "
-    + stage
-    + " --do_train true --model_name_or_path MODEL --template TEMPLATE --finetuning_type lora"
-    " --dataset_dir . --dataset {name} --output_dir out"
+    kind: f"llamafactory-cli train --stage {stage} --do_train true --model_name_or_path MODEL"
+    f" --template TEMPLATE --finetuning_type lora --dataset_dir . --dataset tamis_{kind}"
+    " --output_dir out"
     for kind, stage in (("sft", "sft"), ("pairs", "dpo"), ("unpaired", "kto"))
 }
 
 _OPEN_INSTRUCT = {
     "sft": "python open_instruct/finetune.py --model_name_or_path MODEL"
-    " --dataset_mixer_list $PWD/{file} 1.0 --output_dir out",
+    ' --dataset_mixer_list "$PWD/{file}" 1.0 --output_dir out',
     "pairs": "python open_instruct/dpo_tune_cache.py --model_name_or_path MODEL"
-    " --mixer_list $PWD/{file} 1.0 --output_dir out",
+    ' --mixer_list "$PWD/{file}" 1.0 --output_dir out',
 }
 
 
-def dataset_name(kind: str) -> str:
-    """Name of the exported dataset in LLaMA-Factory's `dataset_info.json`."""
-    return f"tamis_{kind}"
-
-
 def _dataset_info(export: Export) -> dict[str, Any]:
-    # "sharegpt" with OpenAI's role names: "openai" would append "detailed thinking off" to every
-    # system prompt. Tags left out become None, so all are named.
+    # "sharegpt" with OpenAI's role names, since "openai" makes "detailed thinking off" a part of
+    # every system prompt. Tags left out become None, so all are named.
     columns = {"messages": "messages"}
     entry: dict[str, Any] = {"file_name": export.file, "formatting": "sharegpt"}
     if export.kind == "pairs":
@@ -144,30 +138,29 @@ def _dataset_info(export: Export) -> dict[str, Any]:
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user"}
     tags |= {"assistant_tag": "assistant", "system_tag": "system"}
     tags |= {"observation_tag": "tool", "function_tag": "function_call"}
-    return {dataset_name(export.kind): entry | {"columns": columns, "tags": tags}}
+    return {f"tamis_{export.kind}": entry | {"columns": columns, "tags": tags}}
 
 
 def _axolotl(export: Export) -> dict[str, Any]:
     path = {"path": export.file, "ds_type": READERS["." + export.file.rpartition(".")[2]]}
     dataset: dict[str, Any] = path | {"split": "train"} | _AXOLOTL_TYPES[export.kind]
-    method: dict[str, Any] = {}
-    if export.kind in ("pairs", "unpaired"):
-        method["rl"] = "dpo" if export.kind == "pairs" else "kto"
-    if export.kind == "stepwise":
-        method = {"process_reward_model": True, "num_labels": 2, "model_type": _TOKEN_CLASSIFIER}
+    method = _AXOLOTL_METHODS[export.kind]
     template = {} if export.kind in ("unpaired", "stepwise") else {"chat_template": _TEMPLATE}
-    # rl formats are dropped when longer than sequence_len, so it is said here rather than implied.
-    schedule: dict[str, Any] = {
-        "sequence_len": 2048,
-        "micro_batch_size": 1,
-        "gradient_accumulation_steps": 8,
-    }
-    schedule |= {"num_epochs": 1, "learning_rate": 1e-5, "optimizer": "adamw_torch"}
-    return method | template | {"datasets": [dataset]} | schedule | {"output_dir": "./out"}
+    # Longer rows are dropped without an error, so the length is said here rather than implied.
+    schedule: dict[str, Any] = {"sequence_len": 2048, "micro_batch_size": 1}
+    schedule |= {"gradient_accumulation_steps": 8, "num_epochs": 1, "learning_rate": 1e-5}
+    schedule |= {"optimizer": "adamw_torch", "output_dir": "./out"}
+    return method | template | {"datasets": [dataset]} | schedule
 
 
 _TEMPLATE = "tokenizer_default"
-_TOKEN_CLASSIFIER = "AutoModelForTokenClassification"
+_AXOLOTL_METHODS: dict[str, dict[str, Any]] = {
+    "sft": {},
+    "pairs": {"rl": "dpo"},
+    "unpaired": {"rl": "kto", "remove_unused_columns": False},  # Axolotl insists on the latter
+    "stepwise": {"process_reward_model": True, "num_labels": 2}
+    | {"model_type": "AutoModelForTokenClassification"},
+}
 _PROPERTIES = {"message_property_mappings": {"role": "role", "content": "content"}}
 _AXOLOTL_TYPES: dict[str, dict[str, Any]] = {
     "sft": {"type": "chat_template", "field_messages": "messages", **_PROPERTIES}
@@ -184,5 +177,5 @@ _AXOLOTL_TYPES: dict[str, dict[str, Any]] = {
             "completion_format": "{completion}<|im_end|>",
         }
     },
-    "stepwise": {"type": "stepwise_supervised", "step_separator": "\n"},
+    "stepwise": {"type": "stepwise_supervised"},
 }

@@ -132,7 +132,9 @@ odd_text = st.one_of(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rows=st.lists(st.tuples(odd_text, odd_text, st.booleans()), min_size=1, max_size=4))
 @pytest.mark.parametrize("to", ["trl", "axolotl", "llamafactory", "open-instruct"])
 def test_odd_text_survives_sft_exports(tmp_path_factory, to, rows):
@@ -144,7 +146,9 @@ def test_odd_text_survives_sft_exports(tmp_path_factory, to, rows):
     assert loaded["messages"][:] == conversations
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(question=odd_text, answers=st.lists(odd_text, min_size=2, max_size=2, unique=True))
 def test_odd_text_survives_pair_exports(tmp_path_factory, question, answers):
     """What TRL splits out of implicit pairs is what the explicit ones say."""
@@ -191,7 +195,7 @@ def test_weights_are_not_lost_in_silence(tmp_path):
 @pytest.mark.parametrize(
     ("to", "kind", "form", "message"),
     [
-        ("trl", "pairs", "messages", r"has 1 datasets \(sft\), 'pairs' was asked for"),
+        ("trl", "pairs", "messages", r"has 1 datasets \(sft\), but 'pairs' was asked for"),
         ("verl", "sft", "messages", "verl is not one of trl, axolotl"),
         ("open-instruct", "sft", "implicit", "no format for sft as implicit; it takes sft as mess"),
     ],
