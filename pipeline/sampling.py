@@ -16,7 +16,7 @@ from pipeline.errors import EngineError
 from pipeline.journal import Journal
 from pipeline.prompts import Rendered
 from pipeline.schedule import Schedule
-from pipeline.schema import Case, Verdict, Verifier, Word, canonical, digest, trial_seed
+from pipeline.schema import Case, Verdict, Verifier, canonical, digest, trial_seed
 
 _VERIFY_AT_ONCE = 64  # cases a batch: small enough to overlap with generation
 _JUDGES = 2  # batches that are verified at a time
@@ -201,8 +201,7 @@ class _Loop:
                 return False
         slots.release()
         self.note(completion, place, None)
-        word: Word = "infra" if completion.retry else "error"
-        self.answer(place, trial, completion, Verdict(word, completion.error))
+        self.answer(place, trial, completion, Verdict("infra", completion.error))
         return False
 
     def count_failure(self, completion: Completion) -> None:

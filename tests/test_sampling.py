@@ -151,12 +151,12 @@ def test_a_dead_engine_ends_the_run_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_hopeless_requests_cost_one_try_each(tmp_path: Path) -> None:
-    """A request that can never work is an error, tried once a trial; the other prompts go on."""
+    """A request that can never work is tried once a trial and never wrong; the others go on."""
     asked: list[str] = []
     trials = run(tmp_path / "j", "too_long", n=6, budget=Budget("fixed", 4, 4), asked=asked)
     assert len(asked) == 24
-    assert {t.verdict.verdict for t in trials if t.place == 3} == {"error"}
-    assert all(t.verdict.verdict != "error" for t in trials if t.place != 3)
+    assert {t.verdict.verdict for t in trials if t.place == 3} == {"infra"}
+    assert all(t.verdict.verdict != "infra" for t in trials if t.place != 3)
 
 
 def test_truncated_is_never_correct(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pipeline.engines import Completion, Request
 Inbox = asyncio.Queue[Completion]
 
 
-def failed(request: Request, why: str) -> Completion:
-    """Answer `request` with an error, said in one short line."""
+def failed(request: Request, why: str, *, retry: bool = True) -> Completion:
+    """Answer `request` with an error, said in one short line; `retry`: asking again may help."""
     line = " ".join(why.split())
-    return Completion(request.rollout_id, "", "error", error=line[:300])
+    return Completion(request.rollout_id, "", "error", error=line[:300], retry=retry)
 
 
 class InFlight:

@@ -139,7 +139,7 @@ class OpenAIServer:
             wait_s = _retry_after(response.headers)
             raise _Passing(f"the server answers {response.status_code}", wait_s)
         if response.status_code >= 400:
-            return failed(request, f"{response.status_code}: {_message(response)}")
+            return failed(request, f"{response.status_code}: {_message(response)}", retry=False)
         try:
             return _completion(request, response.json())
         except (ValueError, KeyError, IndexError, TypeError) as error:

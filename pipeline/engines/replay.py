@@ -83,10 +83,10 @@ class Replay:
         ids = self._columns[0]
         row = bisect_left(range(len(ids)), request.rollout_id, key=lambda i: str(ids[i].as_py()))
         if row == len(ids) or ids[row].as_py() != request.rollout_id:
-            return failed(request, "not recorded")
+            return failed(request, "not recorded", retry=False)
         text, reason, n_tokens, sum_logprob = (column[row].as_py() for column in self._columns[1:])
         if reason == "error":
-            return failed(request, "recorded as an error")
+            return failed(request, "recorded as an error", retry=False)
         return Completion(
             request.rollout_id, text, reason, n_tokens=n_tokens, sum_logprob=sum_logprob
         )

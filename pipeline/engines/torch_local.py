@@ -70,9 +70,10 @@ class TorchLocal:
             return failed(
                 request,
                 f"the prompt has {len(prompt)} tokens, the model's context is {self._context}",
+                retry=False,
             )
         if not prompt:
-            return failed(request, "the prompt has no tokens")
+            return failed(request, "the prompt has no tokens", retry=False)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((request, prompt, future))
         return await future
