@@ -78,8 +78,8 @@ def answers(cases: Sequence[Case]) -> list[Verdict]:
 def audit(prompts: pa.Table) -> pa.Table:
     """Verify each gold `answer` against itself, boxed and bare; one row a prompt.
 
-    Returns `id, answer, verdict, reason`: the boxed verdict, or if that is correct the bare one,
-    whose reason then starts with "bare: ". All but `correct` call for a look.
+    Returns `id, answer, verdict, reason`: the worse of both verdicts, where the reason of the bare
+    one starts with "bare: ". All but `correct` call for a look: `unverified` at the answer itself.
     """
     golds = ["" if gold is None else str(gold) for gold in prompts["answer"].to_pylist()]
     finals = [_final(gold) for gold in golds]
@@ -87,12 +87,7 @@ def audit(prompts: pa.Table) -> pa.Table:
         [Case({"answer": g}, rf"\boxed{{{f}}}") for g, f in zip(golds, finals, strict=True)]
     )
     bare = answers([Case({"answer": g}, f) for g, f in zip(golds, finals, strict=True)])
-    found = [
-        box
-        if box.verdict != "correct" or plain.verdict == "correct"
-        else plain._replace(reason="bare: " + plain.reason)
-        for box, plain in zip(boxed, bare, strict=True)
-    ]
+    found = [_worse(*pair) for pair in zip(boxed, bare, strict=True)]
     columns = {
         "id": prompts["id"],
         "answer": pa.array(golds, pa.string()),
@@ -100,6 +95,14 @@ def audit(prompts: pa.Table) -> pa.Table:
         "reason": pa.array([verdict.reason for verdict in found], pa.string()),
     }
     return pa.table(columns)
+
+
+def _worse(boxed: Verdict, bare: Verdict) -> Verdict:
+    if "unverified" in (boxed.verdict, bare.verdict):  # a broken gold may also break its box
+        return bare if bare.verdict == "unverified" else boxed
+    if boxed.verdict != "correct" or bare.verdict == "correct":
+        return boxed
+    return bare._replace(reason="bare: " + bare.reason)
 
 
 def _settle_by_algebra(case: tuple[str, str]) -> Verdict:

@@ -139,7 +139,13 @@ def _strip_names(expected: Any, found: Any) -> tuple[Any, Any]:
         return (expected.rhs, found.rhs) if same else (expected, found)
     if _names_constant(expected):
         return expected.rhs, found
-    return (expected, found.rhs) if isinstance(found, Eq) else (expected, found)
+    return (expected, found.rhs) if isinstance(found, Eq) and _holds(found) else (expected, found)
+
+
+def _holds(equation: Any) -> bool:
+    """Tell a false equation of constants (1 = 0) from `x = 5` and `2 + 3 = 5`."""
+    left, right = evaluate(equation.lhs), evaluate(equation.rhs)
+    return left is None or right is None or close(right, left)
 
 
 def _names_constant(expression: Any) -> bool:

@@ -57,6 +57,7 @@ _TEXT = re.compile(
     r"\s*\{([^{}]*)\}"
 )
 _ENDS = " \t\n.,;:\"'`"
+_STARTS = " \t\n;:\"'`"  # not the point of .5
 
 
 def clean(text: str) -> str:
@@ -66,9 +67,9 @@ def clean(text: str) -> str:
     text = _without_math_mode(text.translate(_SIGNS))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    text = text.rstrip(_ENDS + "\\").lstrip(" \t\n;:\"'`")
+    text = text.rstrip(_ENDS + "\\").lstrip(_STARTS)
     if text.startswith("{") and text.endswith("}") and _closes(text, 0) == len(text) - 1:
-        text = text[1:-1].strip(_ENDS)
+        text = text[1:-1].rstrip(_ENDS).lstrip(_STARTS)
     return text
 
 
@@ -76,7 +77,7 @@ def unwrap(text: str) -> str:
     r"""Replace `\text{...}` and its kin by what they hold, set off by spaces."""
     while "\\" in text and (plain := _TEXT.sub(r" \1 ", text)) != text:
         text = plain
-    return " ".join(text.split()).strip(_ENDS)
+    return " ".join(text.split()).rstrip(_ENDS).lstrip(_STARTS)
 
 
 def braced(text: str, start: int) -> str | None:

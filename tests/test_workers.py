@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
     """Two workers with a CPU limit of half a second."""
-    pool = Workers("builtins:eval", count=2, cpu_s=0.5, wall_s=5, memory_bytes=1 << 30)
+    pool = Workers("builtins:eval", count=2, cpu_s=0.5, wall_s=60, memory_bytes=1 << 30)
     yield pool
     pool.close()
 
