@@ -101,7 +101,7 @@ def settled(tally: Tally, band: tuple[float, float]) -> bool:
     return high < band[0] or low > band[1] or (band[0] <= low and high <= band[1])
 
 
-def wilson(correct: int, judged: int, z: float = _Z) -> tuple[float, float]:
+def wilson(correct: float, judged: int, z: float = _Z) -> tuple[float, float]:
     """Return the Wilson score interval of a pass rate; (0, 1) when nothing was judged."""
     if judged == 0:
         return 0.0, 1.0

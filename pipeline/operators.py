@@ -6,14 +6,13 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import xxhash
 
 from pipeline.budgets import Budget
-from pipeline.dedup import first_of_its_kind
 from pipeline.engines import Sampling, open_engine
 from pipeline.errors import UserError
+from pipeline.picking import reasons_to_leave
 from pipeline.rollouts import rollouts
-from pipeline.schema import SFT, Sifted, Verifier, canonical, check, digest
+from pipeline.schema import SFT, Sifted, Verifier, check, digest
 from pipeline.shards import Shards
 from pipeline.sources import read_prompts
 from pipeline.steps import active_run, step
@@ -126,24 +125,7 @@ def pick(rollouts: pa.Table, *, at_most: int | str | None, near: float | None, s
     depends on `seed` and the rollouts' ids, never on the order of arrival. `near` (Jaccard
     similarity of 5-grams) also drops near-duplicates.
     """
-    rows = rollouts.select(["id", "rollout_id", "completion", "verdict"]).to_pylist()
-    bounds = _bounds(rollouts, at_most)
-    reasons: list[str | None] = [
-        None if row["verdict"] == "correct" else f"verdict_{row['verdict']}" for row in rows
-    ]
-    by_prompt: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        if row["verdict"] == "correct":
-            by_prompt.setdefault(row["id"], []).append(place)
-    for places in by_prompt.values():
-        places.sort(key=lambda p: _draw(seed, rows[p]["rollout_id"]))
-        texts = [rows[p]["completion"] for p in places]
-        for place, origin in zip(places, first_of_its_kind(texts, near=near), strict=True):
-            if origin is not None:
-                reasons[place] = "duplicate"
-        firsts = [p for p in places if reasons[p] is None]
-        for place in firsts[bounds[places[0]] :]:
-            reasons[place] = "beyond_k"
+    reasons = reasons_to_leave(rollouts, at_most=at_most, near=near, seed=seed)
     return sift(rollouts, reasons)
 
 
@@ -154,18 +136,6 @@ def sift(table: pa.Table, reasons: Sequence[str | None]) -> Sifted:
     for reason in sorted(reason for reason in reasons if reason is not None):
         dropped[reason] = dropped.get(reason, 0) + 1
     return Sifted(table.filter(keep), dropped)
-
-
-def _bounds(rollouts: pa.Table, at_most: int | str | None) -> list[int | None]:
-    if isinstance(at_most, str):
-        bounds: list[int | None] = rollouts[at_most].to_pylist()
-        return bounds
-    return [at_most] * len(rollouts)
-
-
-def _draw(seed: int, rollout_id: str) -> tuple[int, str]:
-    """A random rank that any process gives the same rollout; ties break by id."""
-    return xxhash.xxh3_64_intdigest(canonical([seed, rollout_id])), rollout_id
 
 
 @step()
