@@ -69,7 +69,7 @@ CORRECT = {
         Tuesday := tue | \textbf{Tuesday}
         3 pm := 3:00 p.m. | 15:00 | 3:00
         B := (B) | b | B. 12 apples
-        New York := new york | \text{New York}
+        New York := new york | New-York | \text{New York}
         no solution := \text{no solution} | No solution.""",
     "formulas": r"""
         \sqrt2 := \sqrt{2} | 1.414214 | \frac{2}{\sqrt{2}} | 2^{1/2}
@@ -105,6 +105,8 @@ WRONG = {
     "words": r"""
         no := on | north | 0
         stop := post
+        gate -5 := gate 5
+        gate 1 5 := gate 15
         3:30 pm := 3:30 am | 3.30 | 3:31 pm
         A := B | 1
         Saturday := Sunday""",
