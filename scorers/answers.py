@@ -9,7 +9,7 @@ The reference decides what kind of value is meant, and an answer of another kind
 Verdicts: `correct`, `wrong`, `unparsable` (the response has no answer, or one that does not parse)
 and `unverified` (the reference is empty or does not parse: never the response's fault; `audit`
 finds such references before any token is spent). From `answers` also `timeout` (over the limit of
-CPU time or memory), `error` and `infra`.
+CPU time or memory), `error` and `infra`. The reason of `correct` and `wrong` is the kind.
 
 The errors that published graders make are the test cases: DART-Math (arXiv:2407.13690).
 """
@@ -24,10 +24,10 @@ import pyarrow as pa
 
 from pipeline.schema import Case, Verdict, verifier
 from scorers.extraction import extract
-from scorers.formulas import close, evaluate, is_text, parse_formula, same_formula, same_value
+from scorers.formulas import close, evaluate, parse_formula, same_formula, same_value
 from scorers.notation import clean
 from scorers.quantities import Quantity, read_quantity, same_quantity
-from scorers.words import Word, is_word, read_word, same_word
+from scorers.words import Word, is_text, is_word, read_word, same_word
 from scorers.workers import Lost, Workers
 
 __all__ = ["answers", "audit", "extract", "verify"]

@@ -11,31 +11,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from scorers.notation import unwrap
 from scorers.quantities import Number, same_number
 
 # latex2sympy reads "5 5" as 10, "12_7" as 12 and "5\ldots" as 5: better not understood than wrong.
 _MISREAD = re.compile(r"\d\s+\d|\d\s?_|\\[lcd]?dots|\.\.\.")
-_ONLY_LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[\s'.,!?-])*")
-_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt lim min max gcd "
-    "lcm mod and".split()
-)
 _SOLVED = re.compile(r"\\?[a-zA-Z](?:_\{?\w\}?)?\s?\\in(?![a-zA-Z])")
 _OPENING, _CLOSING = ("(", "[", r"\{", r"\langle"), (")", "]", r"\}", r"\rangle")
 _DIGITS = 40
 _HUGE = 10**15
-
-
-def is_text(text: str) -> bool:
-    """Tell words from formulas: letters only, or a word of three letters that no function has."""
-    if r"\begin" in text:
-        return False
-    bare = unwrap(text)
-    if _ONLY_LETTERS.fullmatch(bare):
-        return len(bare) > 1 and bare not in _FUNCTIONS
-    return any(word not in _FUNCTIONS for word in _LETTERS.findall(bare))
 
 
 @lru_cache(maxsize=1024)

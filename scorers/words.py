@@ -12,6 +12,12 @@ from scorers.notation import unwrap
 _CLOCK = re.compile(r"(?P<h>\d{1,2})(?::(?P<m>[0-5]\d))?\s?(?:(?P<half>[ap])\.?\s?m\b\.?)?", re.I)
 _OPTION = re.compile(r"[A-J]|\(\s?[A-Ja-j]\s?\)")
 _CHOSEN = re.compile(r"\(?\s?([a-j])\s?(?:[).:].*)?", re.I | re.S)
+_ONLY_LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[\s'.,!?-])*")
+_LETTERS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_FUNCTIONS = frozenset(
+    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt lim min max gcd "
+    "lcm mod and".split()
+)
 _TRUTH = {"yes": "true", "true": "true", "no": "false", "false": "false"}
 _WEEK = "monday tuesday wednesday thursday friday saturday sunday".split()
 _DAYS = {day[:n]: day for day in _WEEK for n in (3, 4, 5, len(day))}
@@ -38,6 +44,16 @@ def read_word(text: str) -> Word:
     return Word("text", _letters(plain))
 
 
+def is_text(text: str) -> bool:
+    """Tell words from formulas: letters only, or a word of three letters that no function has."""
+    if r"\begin" in text:
+        return False
+    bare = unwrap(text)
+    if _ONLY_LETTERS.fullmatch(bare):
+        return len(bare) > 1 and bare not in _FUNCTIONS
+    return any(word not in _FUNCTIONS for word in _LETTERS.findall(bare))
+
+
 def is_word(text: str) -> bool:
     """Tell the kinds that do not look like text: "3:30 pm", "3:30", "(B)"."""
     plain = unwrap(text)
@@ -60,9 +76,10 @@ def same_word(reference: Word, answer: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """Drop what does not count in plain text: case, a leading article, spaces, hyphens, quotes."""
+    """Drop what does not count in plain text: case, a leading article, quotes, hyphens in words."""
     text = re.sub(r"^(?:the|an?)\s+", "", text.casefold())
-    return re.sub(r"[\s\-'\"]", "", text).strip(".,;:!?()")
+    text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)
+    return " ".join(re.sub(r"['\"]", "", text).split()).strip(".,;:!?()")
 
 
 def _clock(text: str) -> tuple[int, int, str] | None:
