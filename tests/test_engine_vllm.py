@@ -114,7 +114,7 @@ def test_messages_need_a_template(tmp_path: Path) -> None:
     folder = build_tiny_model(tmp_path / "base", template=None)
 
     async def check(engine: Engine) -> None:
-        with pytest.raises(UserError, match="no chat template.*plain template"):
+        with pytest.raises(UserError, match=r"no chat template.*plain template"):
             engine.submit(chat("a"), asyncio.Queue())
         assert (await ask(engine, [plain("b")]))["b"].finish_reason != "error"
 
