@@ -129,7 +129,9 @@ def read_record(run: str | Path) -> Record:
 
 def _read_stages(folder: Path) -> tuple[Stage, ...]:
     """Read every step: in the order of the run's manifest if there is one, else by lineage."""
-    found = {place.name: _read_stage(place) for place in sorted(folder.iterdir()) if _is_step(place)}
+    found = {
+        place.name: _read_stage(place) for place in sorted(folder.iterdir()) if _is_step(place)
+    }
     listed = _read_json(folder / "manifest.json").get("steps") or []
     for step in listed:
         name = step.get("name") or step.get("step")

@@ -111,5 +111,3 @@ def _rows(frame: pl.LazyFrame) -> Iterator[dict[str, Any]]:
 def read_prompt(record: Record, prompt_id: str) -> dict[str, Any]:
     """Return a prompt's row; only its id where the run has no prompts folder."""
     return next(iter(fetch(record, "prompts", "id", prompt_id)), {"id": prompt_id})
-
-

@@ -34,13 +34,17 @@ def passport(run: str | Path, wanted: str) -> dict[str, Any]:
     """
     record = read_record(run)
     kind, found = find_id(record, wanted, ("row", "rollout", "prompt"))
-    rows = fetch(record, record.final.name, "row_id", found) if kind == "row" and record.final else []
+    rows = (
+        fetch(record, record.final.name, "row_id", found) if kind == "row" and record.final else []
+    )
     row = rows[0] if rows else None
     if kind == "prompt":
         rollouts = fetch(record, "rollouts", "id", found)
     else:
         parents = row["parents"] if row else [found]
-        rollouts = [one for parent in parents for one in fetch(record, "rollouts", "rollout_id", parent)]
+        rollouts = [
+            one for parent in parents for one in fetch(record, "rollouts", "rollout_id", parent)
+        ]
     prompt_id = found if kind == "prompt" else _prompt_of(row, rollouts)
     return {
         "kind": kind,
@@ -63,7 +67,9 @@ def trace(run: str | Path, wanted: str) -> str:
     if facts["row"]:
         lines += _row_lines(facts["row"])
     table = [["  step", "version", "fingerprint"]]
-    table += [[f"  {one['name']}", str(one["version"]), one["fingerprint"]] for one in facts["steps"]]
+    table += [
+        [f"  {one['name']}", str(one["version"]), one["fingerprint"]] for one in facts["steps"]
+    ]
     return "\n".join([*lines, "", "Steps", *(line.rstrip() for line in align("<><", table))])
 
 

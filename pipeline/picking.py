@@ -32,7 +32,8 @@ def reasons_to_leave(
             if origin is not None:
                 reasons[place] = "duplicate"
         firsts = [place for place in places if reasons[place] is None]
-        for place in firsts[bounds[places[0]] :]:
+        bound = bounds[places[0]]
+        for place in firsts[len(firsts) if bound is None else bound :]:
             reasons[place] = "beyond_k"
     return reasons
 

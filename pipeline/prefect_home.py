@@ -7,6 +7,7 @@ socket that was bound before it started: there is no port to guess and nothing t
 
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -169,11 +170,12 @@ def _hush() -> None:
         httpx.setLevel(logging.WARNING)  # else a line for every call to the server
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
-        if _without_traceback not in logger.filters:
-            logger.addFilter(_without_traceback)
+        if _not_ours not in logger.filters:
+            logger.addFilter(_not_ours)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
+def _not_ours(record: logging.LogRecord) -> bool:
+    """Say whether a failure is a surprise: our own are one sentence, which the caller prints."""
     if record.exc_info and isinstance(record.exc_info[1], TamisError):
-        record.exc_info = None  # the sentence says it all
-    return True
+        return False
+    return not re.search(r"exception (UserError|EngineError):", record.getMessage())

@@ -20,7 +20,10 @@ def summarise(run: str | Path) -> str:
     figures = measure(record)
     blocks = [
         _title(record),
-        [f"{item.name:<16} {item.value}  {item.note}".rstrip() for item in headlines(record, figures)],
+        [
+            f"{item.name:<16} {item.value}  {item.note}".rstrip()
+            for item in headlines(record, figures)
+        ],
         _funnel(record),
         _levels(figures),
         _verdicts(figures),
@@ -82,17 +85,26 @@ def _verdicts(figures: Figures) -> list[str]:
     if not whole:
         return []
     rows = [
-        [f"  {one.verdict} {one.reason}".rstrip(), count(one.rollouts), percent(one.rollouts, whole)]
+        [
+            f"  {one.verdict} {one.reason}".rstrip(),
+            count(one.rollouts),
+            percent(one.rollouts, whole),
+        ]
         for one in figures.outcomes[:_MAX_REASONS]
     ]
     rest = sum(one.rollouts for one in figures.outcomes[_MAX_REASONS:])
     if rest:
         rows.append(["  rarer reasons", count(rest), percent(rest, whole)])
-    return ["Verdicts of counted rollouts", *align("<>>", [["  verdict", "rollouts", "share"], *rows])]
+    return [
+        "Verdicts of counted rollouts",
+        *align("<>>", [["  verdict", "rollouts", "share"], *rows]),
+    ]
 
 
 def _files(record: Record) -> list[str]:
-    rows = [[f"  {record.folder / item.name}", item.value, item.note] for item in list_files(record)]
+    rows = [
+        [f"  {record.folder / item.name}", item.value, item.note] for item in list_files(record)
+    ]
     report = record.folder / "report.html"
     if report.is_file():
         rows.append([f"  {report}", "", "the report"])

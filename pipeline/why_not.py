@@ -58,7 +58,9 @@ def why_not(run: str | Path, wanted: str) -> str:
         lines += ["", f"{len(facts['lost'])} correct rollouts left on the way:"]
         counts = Counter((loss["step"], loss["reason"]) for loss in facts["lost"])
         lines += [f"  {n} at {step}: {reason}" for (step, reason), n in sorted(counts.items())]
-        lines += [f"    {loss['rollout_id']}  {loss['step']}: {loss['reason']}" for loss in facts["lost"]]
+        lines += [
+            f"    {loss['rollout_id']}  {loss['step']}: {loss['reason']}" for loss in facts["lost"]
+        ]
     if facts["wrong"]:
         reference = facts["prompt"].get("answer")
         lines += ["", f"Answers instead of the reference{f' {reference}' if reference else ''}:"]

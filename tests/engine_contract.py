@@ -39,8 +39,8 @@ async def ask(engine: Engine, requests: Iterable[Request]) -> dict[str, Completi
 async def opened(name: str, check: Callable[[Engine], Awaitable[None]], **options: Any) -> None:
     """Start an engine, run one check on it, close it."""
     engine = open_engine(name, **options)
-    await engine.start()
     try:
+        await engine.start()
         await check(engine)
     finally:
         await engine.close()

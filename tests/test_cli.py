@@ -68,7 +68,7 @@ class TestRuns:
         for step in json.loads((out / "manifest.json").read_text())["steps"]:
             if step["name"] != "rollouts":
                 assert step["rows_in"] == step["rows"] + sum(step["dropped"].values())
-        trials = Shards.open(out / "rollouts").scan().group_by("id").len()["len"].collect()
+        trials = Shards.open(out / "rollouts").scan().group_by("id").len().collect()["len"]
         assert trials.min() == 4 and trials.max() == 16
 
     def test_higher_target_asks_only_what_is_new(self, sums: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_audit_finds_bad_references(tmp_path: Path, capsys) -> None:
 
 
 def test_killed_run_is_finished_by_the_same_command(sums: Path, tmp_path: Path) -> None:
-    """SIGKILL in mid-run, then the same command: the dataset of an undisturbed run, byte for byte."""
+    """SIGKILL in mid-run, then the same command: an undisturbed run's dataset, byte for byte."""
     command = [sys.executable, "-m", "pipeline"]
     slow = "engine={latency_s: 0.15, slots: 8}"
     whole = [*command, *dart(sums, tmp_path / "whole", slow)]

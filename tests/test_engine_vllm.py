@@ -15,9 +15,8 @@ import pytest
 
 from pipeline.engines import Engine, Sampling
 from pipeline.engines.host import close_engines, on_engine
-from pipeline.errors import UserError
 from tests.engine_contract import CHECKS, ask, chat, plain
-from tests.tiny_model import CONTEXT, build_tiny_model
+from tests.tiny_model import CONTEXT
 
 pytestmark = pytest.mark.vllm
 
@@ -109,6 +108,7 @@ def test_closes_and_answers_late_requests(run: Callable) -> None:
     close_engines()
 
 
+<<<<<<< HEAD
 def test_messages_need_a_template(tmp_path: Path) -> None:
     """Messages to a model without a chat template raise UserError, text does not."""
     folder = build_tiny_model(tmp_path / "base", template=None)
@@ -122,6 +122,8 @@ def test_messages_need_a_template(tmp_path: Path) -> None:
     close_engines()
 
 
+=======
+>>>>>>> engines
 def _vllm_processes(session: int) -> list[psutil.Process]:
     alive = []
     for process in psutil.process_iter():
@@ -133,16 +135,16 @@ def _vllm_processes(session: int) -> list[psutil.Process]:
     return alive
 
 
-@pytest.mark.parametrize("how", ["return", "error", "SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 def test_no_process_is_left(tiny_model: Path, how: str) -> None:
-    """However the owner ends, vLLM's processes are gone soon after, and the exit does not hang."""
+    """Interrupted or killed outright, the owner ends at once and vLLM's processes with it."""
     code = f"""
-import sys, asyncio
+import asyncio, signal
 from pipeline.engines.host import on_engine
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under `nohup` and `&`
 async def work(engine):
     print("ready", flush=True)
-    if {how!r} == "error": raise RuntimeError("on purpose")
-    if {how!r} != "return": await asyncio.sleep(600)
+    await asyncio.sleep(600)
 if __name__ == "__main__":
     on_engine("vllm:{tiny_model}", work)
 """
@@ -153,9 +155,8 @@ if __name__ == "__main__":
         start_new_session=True,
     )
     assert owner.stdout is not None and owner.stdout.readline() == b"ready\n"
-    if how.startswith("SIG"):
-        owner.send_signal(getattr(signal, how))
-    owner.wait(30)
+    owner.send_signal(getattr(signal, how))
+    owner.wait(60)
     owner.stdout.close()
     deadline = time.monotonic() + 20
     while (left := _vllm_processes(owner.pid)) and time.monotonic() < deadline:

@@ -22,7 +22,7 @@ _DECISIVE = (
     "chat_template.jinja",
     "*.safetensors",
 )
-_WANTED = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")
+_WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 
 
 def locate(what: str) -> Path:

@@ -65,6 +65,10 @@ class _Host:
 
         self.loop.call_soon_threadsafe(begin)
         try:
+            # Not `outcome.result()`: polars installs a SIGINT handler with SA_RESTART, after which
+            # a wait without a timeout does not notice Ctrl-C.
+            while not wait([outcome], timeout=0.5).done:
+                pass
             return outcome.result()
         finally:
             if not outcome.done():  # interrupted while waiting

@@ -84,6 +84,8 @@ class VllmOffline:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()  # else it reports our own shutdown as a crash
             await asyncio.to_thread(llm.shutdown, 20)
+            await asyncio.sleep(0)  # the sockets are closed on this loop,
+            llm.engine_core.resources.ctx.destroy(linger=0)  # which vLLM leaves to the collector
         if self._guard is not None:
             self._guard.kill()
             self._guard.communicate()
