@@ -108,22 +108,6 @@ def test_closes_and_answers_late_requests(run: Callable) -> None:
     close_engines()
 
 
-<<<<<<< HEAD
-def test_messages_need_a_template(tmp_path: Path) -> None:
-    """Messages to a model without a chat template raise UserError, text does not."""
-    folder = build_tiny_model(tmp_path / "base", template=None)
-
-    async def check(engine: Engine) -> None:
-        with pytest.raises(UserError, match=r"no chat template.*plain template"):
-            engine.submit(chat("a"), asyncio.Queue())
-        assert (await ask(engine, [plain("b")]))["b"].finish_reason != "error"
-
-    on_engine(f"vllm:{folder}", check)
-    close_engines()
-
-
-=======
->>>>>>> engines
 def _vllm_processes(session: int) -> list[psutil.Process]:
     alive = []
     for process in psutil.process_iter():
