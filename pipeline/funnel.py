@@ -13,8 +13,10 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.progress import read_progress
+from pipeline.schema import canonical
 from pipeline.shards import Shards
 
+_COUNTERS = ("prompts", "finished", "covered", "rollouts", "tokens", "prompt_tokens", "correct")
 _TRACES = ("config.yaml", "manifest.json", "progress.jsonl", ".lock")
 
 
@@ -69,6 +71,11 @@ class Record:
             return "running"
         done = self.stages and all(stage.fingerprint for stage in self.stages)
         return "finished" if done and self.final else "unfinished"
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """The last progress line; zeros, and no seconds, where there is none."""
+        return {**dict.fromkeys(_COUNTERS, 0), **(self.progress[-1] if self.progress else {})}
 
     def stage(self, name: str) -> Stage | None:
         """Return the stage whose folder has this name."""
@@ -127,9 +134,22 @@ def read_record(run: str | Path) -> Record:
     )
 
 
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Flatten nested parameters to `name.of.the.value`: text; lists stay JSON."""
+    if isinstance(value, Mapping) and value:
+        return {
+            name: text
+            for key in sorted(value)
+            for name, text in flatten(value[key], f"{prefix}.{key}" if prefix else key).items()
+        }
+    return {prefix: value if isinstance(value, str) else canonical(value).decode()}
+
+
 def _read_stages(folder: Path) -> tuple[Stage, ...]:
     """Read every step: in the order of the run's manifest if there is one, else by lineage."""
-    found = {place.name: _read_stage(place) for place in sorted(folder.iterdir()) if _is_step(place)}
+    found = {
+        place.name: _read_stage(place) for place in sorted(folder.iterdir()) if _is_step(place)
+    }
     listed = _read_json(folder / "manifest.json").get("steps") or []
     for step in listed:
         name = step.get("name") or step.get("step")

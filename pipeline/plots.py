@@ -52,7 +52,9 @@ def _pass_rates(figures: Figures) -> Plot:
     )
     if figures.by != "level":
         caption += " The prompts have no level, so they are grouped by their own pass rate."
-    return Plot(title, caption, [], Markup(svg), [figures.by, "prompts", "pass rate", "interval"], rows)
+    return Plot(
+        title, caption, [], Markup(svg), [figures.by, "prompts", "pass rate", "interval"], rows
+    )
 
 
 def _effort(figures: Figures) -> Plot:
@@ -133,7 +135,9 @@ def _lengths(figures: Figures) -> Plot:
     ]
     caption = "Tokens a completion, each side as a share of its own rollouts. "
     caption += "Rejected: judged, and not correct."
-    return Plot(title, caption, ["kept", "rejected"], Markup(svg), ["tokens", "kept", "rejected"], rows)
+    return Plot(
+        title, caption, ["kept", "rejected"], Markup(svg), ["tokens", "kept", "rejected"], rows
+    )
 
 
 def _spending(figures: Figures) -> Plot:

@@ -28,7 +28,9 @@ def align(sides: str, lines: Sequence[Sequence[str]]) -> list[str]:
     """Set a text table; `sides` has < (flush left) or > (flush right) for each column."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
-        "  ".join(f"{cell:{side}{wide}}" for cell, side, wide in zip(line, sides, widths, strict=True))
+        "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
+        ).rstrip()
         for line in lines
     ]
 

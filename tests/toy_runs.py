@@ -36,7 +36,9 @@ def build(
     config = {"recipe": "rejection.toy", "parameters": parameters}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     asked = _prompts(prompts, list(rates))
-    upstream = commit(folder / "prompts", Sifted(asked, {"duplicate_prompt": 2}), "read_prompts", {})
+    upstream = commit(
+        folder / "prompts", Sifted(asked, {"duplicate_prompt": 2}), "read_prompts", {}
+    )
     if until == "prompts":
         return folder
     trials = _trials(asked, rates, k, cap, seed, temperature)
@@ -81,7 +83,9 @@ def _prompts(n: int, levels: Sequence[Any]) -> pa.Table:
                 "id": f"prompt-{i:03d}",
                 "messages": [{"role": "user", "content": text}],
                 "source": "shop" if i % 3 else "market",
-                "meta": canonical({} if level is None else {"level": level, "kind": "word"}).decode(),
+                "meta": canonical(
+                    {} if level is None else {"level": level, "kind": "word"}
+                ).decode(),
                 "answer": str((i + 3) * (level if isinstance(level, int) else 1)),
             }
         )
