@@ -248,13 +248,18 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _holder(lock: Path) -> str:
-    """Say who works on the run. The lock itself is left alone, so that a start is never refused."""
+    """Say which other process works on the run: this one may be writing its own report.
+
+    The lock itself is not tried, so that a run that starts right now is not refused.
+    """
     text = lock.read_text(errors="replace") if lock.is_file() else ""
     words = text.replace(",", "").split()  # process 123 on HOST, TIME
     if len(words) < 4 or not words[1].isdigit():
         return ""
     if words[3] != socket.gethostname():
         return text
+    if int(words[1]) == os.getpid():
+        return ""
     try:
         os.kill(int(words[1]), 0)
     except ProcessLookupError:

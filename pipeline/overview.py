@@ -37,11 +37,12 @@ def headlines(record: Record, figures: Figures) -> list[Item]:
     rollouts = figures.rollouts or now.get("rollouts", 0)
     tokens = figures.tokens or now.get("tokens", 0)
     rows = final.rows if final else None
+    surplus = f"{percent(figures.surplus, rollouts)} surplus" if figures.rollouts else ""
     return [
         Item("Prompts", count(prompts)),
         Item("Coverage", percent(covered, prompts), f"{count(covered)} with a correct rollout"),
         Item("Rows kept", count(rows), f"from {count(figures.with_rows)} prompts" if rows else ""),
-        Item("Rollouts", count(rollouts), f"{percent(figures.surplus, rollouts)} surplus"),
+        Item("Rollouts", count(rollouts), surplus),
         Item("Tokens", count(tokens), "generated"),
         Item("Tokens per row", count(tokens / rows if rows else None), "generated per row kept"),
         Item("Working time", duration(now.get("seconds")), "without pauses"),

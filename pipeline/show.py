@@ -74,7 +74,7 @@ def _levels(figures: Figures) -> list[str]:
         ]
         for one in figures.levels
     ]
-    return [f"Pass rates by {figures.by}", *align("<>>>>>>", [head, *rows])]
+    return [f"Prompts by {figures.by}", *align("<>>>>>>", [head, *rows])]
 
 
 def _verdicts(figures: Figures) -> list[str]:

@@ -1,5 +1,6 @@
 """What people see of a run: report, terminal summary and comparison, from whole and broken runs."""
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.report import write_report
 from pipeline.schema import Sifted, canonical
 from pipeline.shards import Shards, write_shard
 from pipeline.show import summarise
+from pipeline.wording import duration
 from tests.toy_runs import RATES, build, commit
 
 
@@ -206,12 +208,15 @@ def test_step_stopped_midway(tmp_path: Path) -> None:
 
 
 def test_run_in_progress(run: Path) -> None:
-    """While a process holds the folder, the summary says so and leaves its lock alone."""
+    """While another live process holds the folder, the summary names it; never this one."""
     with lock_folder(run):
-        assert "running: process" in summarise(run)
-    assert "finished" in summarise(run)
-    (run / ".lock").write_text("process 999999999 on elsewhere, 2026")
-    assert "running: process 999999999 on elsewhere" in summarise(run)
+        mine = (run / ".lock").read_text()
+        assert "finished" in summarise(run)
+    for pid, said in [(os.getppid(), "running: process"), (2**22 + 1, "finished")]:
+        (run / ".lock").write_text(mine.replace(str(os.getpid()), str(pid)))
+        assert said in summarise(run)
+    (run / ".lock").write_text("process 1 on elsewhere, 2026")
+    assert "running: process 1 on elsewhere" in summarise(run)
 
 
 def test_torn_progress(run: Path) -> None:
@@ -239,10 +244,10 @@ def test_resumed_coverage_never_falls(run: Path) -> None:
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        ({3: 0.5}, "Pass rates by level"),
-        ({None: 0.5}, "Pass rates by pass rate"),
-        ({"easy": 0.9, "hard": 0.2}, "Pass rates by level"),
-        ({n: 0.5 for n in range(20)}, "Pass rates by pass rate"),
+        ({3: 0.5}, "Prompts by level"),
+        ({None: 0.5}, "Prompts by pass rate"),
+        ({"easy": 0.9, "hard": 0.2}, "Prompts by level"),
+        ({n: 0.5 for n in range(20)}, "Prompts by pass rate"),
     ],
 )
 def test_levels_of_any_kind(tmp_path: Path, rates: dict, said: str) -> None:
@@ -304,6 +309,24 @@ def test_long_text_is_folded(run: Path) -> None:
     assert "all 500,000 characters" in text
     assert "480,000 more characters" in text
     assert len(text) < 400_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (599.4, "9 min 59 s"),
+        (599.6, "10 min"),
+        (3599.9, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+        (None, "–"),
+    ],
+)
+def test_durations(seconds: float | None, said: str) -> None:
+    """No duration says 60 seconds or 60 minutes."""
+    assert duration(seconds) == said
 
 
 def test_same_run_has_no_changes(run: Path) -> None:
