@@ -38,9 +38,8 @@ def plot(record: Record, figures: Figures) -> list[Plot]:
 
 
 def _pass_rates(figures: Figures) -> Plot:
-    title = (
-        "Pass rate by difficulty level" if figures.by == "level" else "Pass rates of the prompts"
-    )
+    by_level = figures.by == "level"
+    title = "Pass rate by difficulty level" if by_level else "Pass rates of the prompts"
     levels = figures.levels
     points = [None if one.rate is None else (one.rate, one.low, one.high) for one in levels]
     svg = charts.intervals(title, [one.name for one in levels], points, _by(figures))
