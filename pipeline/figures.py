@@ -12,15 +12,13 @@ import polars as pl
 
 from pipeline.budgets import wilson
 from pipeline.funnel import Record
+from pipeline.trials import REJECTED, collect, scan_trials
 
 _MAX_LEVELS = 12  # more distinct values than this are no levels
 _FIFTHS = ["0–20 %", "20–40 %", "40–60 %", "60–80 %", "80–100 %"]
 _BINS = 24
 _Z95 = 1.96
 _FATES = ("kept", "not picked", "rejected", "not judged", "surplus")
-
-# Judged, and not correct: what failed on our side or had no verifier is no rejection.
-REJECTED = ~pl.col("verdict").is_in(["correct", "infra", "unverified"])
 
 
 class Level(NamedTuple):
@@ -40,18 +38,13 @@ class Level(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How many counted rollouts ended with a verdict and reason, and their generated tokens."""
+    """How many rollouts came to one end, and the tokens that they cost.
 
-    verdict: str
-    reason: str
-    rollouts: int
-    tokens: int
-
-
-class Fate(NamedTuple):
-    """What became of rollouts and of the tokens that they cost; the fates add up to the run."""
+    `name` is a verdict (with its reason), or what became of the rollout: kept, not picked ...
+    """
 
     name: str
+    reason: str
     rollouts: int
     tokens: int
 
@@ -62,6 +55,9 @@ class Lengths(NamedTuple):
     width: int
     kept: list[int]
     rejected: list[int]
+
+
+_NO_LENGTHS = Lengths(1, [], [])
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,11 @@ class Figures:
     correct: int = 0
     kept: int = 0  # rollouts that the final rows were made from
     tokens: int = 0  # generated, with the surplus
-    fates: list[Fate] = field(default_factory=list)
     by: str = "level"  # or "pass rate", where prompts have no level
     levels: list[Level] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-    lengths: Lengths = Lengths(1, [], [])
+    outcomes: list[Outcome] = field(default_factory=list)  # verdicts of counted rollouts
+    fates: list[Outcome] = field(default_factory=list)  # of all rollouts: kept ... surplus
+    lengths: Lengths = _NO_LENGTHS
     coverage: list[tuple[int, float, float]] = field(default_factory=list)  # trials, >= 1, target
     sources: list[tuple[str, int, int]] = field(default_factory=list)  # name, prompts, kept
 
@@ -101,7 +97,7 @@ def measure(record: Record) -> Figures:
         pl.col("trials", "spent", "judged", "correct", "kept").fill_null(0)
     )
     by, each = _grouped(each)
-    totals = _collect(trials.select(*_totals())).row(0, named=True)
+    totals = collect(trials.select(*_totals())).row(0, named=True)
     return Figures(
         prompts=len(each),
         covered=each.filter(pl.col("correct") > 0).height,
@@ -119,47 +115,12 @@ def measure(record: Record) -> Figures:
     )
 
 
-def scan_trials(record: Record) -> pl.LazyFrame | None:
-    """Query every trial of a run, surplus too, without its text; None while there are none.
-
-    Columns: rollout_id, id, trial, verdict, reason, n_tokens, target, counted, kept (whether a
-    final row was made from it).
-    """
-    opened = record.open("rollouts")
-    if opened is None:
-        return None
-    parts = [opened.scan(), *([] if (aside := opened.aside()) is None else [aside])]
-    every = pl.concat(parts, how="diagonal_relaxed")
-    if "target" not in record.columns("rollouts"):
-        every = every.with_columns(target=pl.lit(None, pl.Int32))
-    light = every.select(
-        "rollout_id", "id", "trial", "verdict", "reason", "n_tokens", "target", "counted"
-    )
-    kept = kept_ids(record).lazy().with_columns(kept=True)
-    return light.join(kept, on="rollout_id", how="left").with_columns(
-        pl.col("kept").fill_null(value=False)
-    )
-
-
-def kept_ids(record: Record) -> pl.DataFrame:
-    """Return the distinct ids of what the final rows were made from, in column rollout_id."""
-    final = record.final
-    opened = record.open(final.name) if final else None
-    if final is None or opened is None:
-        return pl.DataFrame(schema={"rollout_id": pl.String})
-    if "parents" in record.columns(final.name) and "row_id" in record.columns(final.name):
-        ids = opened.scan().select(rollout_id=pl.col("parents").list.explode())
-    else:
-        ids = opened.scan().select("rollout_id")
-    return _collect(ids.cast(pl.String).unique().drop_nulls().sort("rollout_id"))
-
-
 def _read_prompts(record: Record) -> pl.DataFrame | None:
     opened = record.open("prompts")
     if opened is None:
         return None
     level = pl.col("meta").cast(pl.String).str.json_path_match("$.level")
-    return _collect(opened.scan().select("id", level=level, source=pl.col("source")))
+    return collect(opened.scan().select("id", level=level, source=pl.col("source")))
 
 
 def _per_prompt(trials: pl.LazyFrame) -> pl.DataFrame:
@@ -167,7 +128,7 @@ def _per_prompt(trials: pl.LazyFrame) -> pl.DataFrame:
     hits = pl.col("trial").filter(counted & correct).sort()
     target = pl.col("target").max()
     wanted = pl.when(target > 0).then(target - 1)
-    return _collect(
+    return collect(
         trials.group_by("id").agg(
             trials=counted.sum(),
             spent=pl.len(),
@@ -236,12 +197,12 @@ def _totals() -> list[pl.Expr]:
 
 def _outcomes(trials: pl.LazyFrame) -> list[Outcome]:
     found = trials.filter("counted").group_by("verdict", pl.col("reason").fill_null(""))
-    table = _collect(found.agg(pl.len(), pl.col("n_tokens").sum()))
+    table = collect(found.agg(pl.len(), pl.col("n_tokens").sum()))
     rows = [Outcome(*row) for row in table.iter_rows()]
-    return sorted(rows, key=lambda row: (-row.rollouts, row.verdict, row.reason))
+    return sorted(rows, key=lambda row: (-row.rollouts, row.name, row.reason))
 
 
-def _fates(trials: pl.LazyFrame) -> list[Fate]:
+def _fates(trials: pl.LazyFrame) -> list[Outcome]:
     fate = (
         pl.when(~pl.col("counted"))
         .then(pl.lit("surplus"))
@@ -253,9 +214,9 @@ def _fates(trials: pl.LazyFrame) -> list[Fate]:
         .then(pl.lit("rejected"))
         .otherwise(pl.lit("not judged"))
     )
-    table = _collect(trials.group_by(fate).agg(pl.len(), pl.col("n_tokens").sum()))
-    found = {row[0]: Fate(*row) for row in table.iter_rows()}
-    return [found.get(name, Fate(name, 0, 0)) for name in _FATES]
+    table = collect(trials.group_by(fate).agg(pl.len(), pl.col("n_tokens").sum()))
+    found = {name: counts for name, *counts in table.iter_rows()}
+    return [Outcome(name, "", *found.get(name, (0, 0))) for name in _FATES]
 
 
 def _lengths(trials: pl.LazyFrame, longest: int) -> Lengths:
@@ -264,7 +225,7 @@ def _lengths(trials: pl.LazyFrame, longest: int) -> Lengths:
     bars: dict[str, list[int]] = {}
     for side, chosen in sides.items():
         bins = trials.filter(chosen).group_by(pl.col("n_tokens") // width).agg(pl.len())
-        found = dict(_collect(bins).iter_rows())
+        found = dict(collect(bins).iter_rows())
         bars[side] = [found.get(i, 0) for i in range(longest // width + 1)]
     return Lengths(width, **bars)
 
@@ -293,7 +254,3 @@ def _sources(each: pl.DataFrame) -> list[tuple[str, int, int]]:
     named = each.with_columns(pl.col("source").fill_null("unknown"))
     grouped = named.group_by("source").agg(pl.len(), pl.col("kept").sum())
     return sorted(grouped.iter_rows(), key=lambda row: (-row[1], row[0]))
-
-
-def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
-    return frame.collect(engine="streaming")

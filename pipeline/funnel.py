@@ -13,8 +13,10 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.progress import read_progress
+from pipeline.schema import canonical
 from pipeline.shards import Shards
 
+_COUNTERS = ("prompts", "finished", "covered", "rollouts", "tokens", "prompt_tokens", "correct")
 _TRACES = ("config.yaml", "manifest.json", "progress.jsonl", ".lock")
 
 
@@ -69,6 +71,11 @@ class Record:
             return "running"
         done = self.stages and all(stage.fingerprint for stage in self.stages)
         return "finished" if done and self.final else "unfinished"
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """The last progress line; zeros, and no seconds, where there is none."""
+        return {**dict.fromkeys(_COUNTERS, 0), **(self.progress[-1] if self.progress else {})}
 
     def stage(self, name: str) -> Stage | None:
         """Return the stage whose folder has this name."""
@@ -125,6 +132,17 @@ def read_record(run: str | Path) -> Record:
         progress=tuple(read_progress(folder)),
         holder=_holder(folder / ".lock"),
     )
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Flatten nested parameters to `name.of.the.value`: text; lists stay JSON."""
+    if isinstance(value, Mapping) and value:
+        return {
+            name: text
+            for key in sorted(value)
+            for name, text in flatten(value[key], f"{prefix}.{key}" if prefix else key).items()
+        }
+    return {prefix: value if isinstance(value, str) else canonical(value).decode()}
 
 
 def _read_stages(folder: Path) -> tuple[Stage, ...]:
@@ -230,13 +248,18 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 
 def _holder(lock: Path) -> str:
-    """Say who works on the run. The lock itself is left alone, so that a start is never refused."""
+    """Say which other process works on the run: this one may be writing its own report.
+
+    The lock itself is not tried, so that a run that starts right now is not refused.
+    """
     text = lock.read_text(errors="replace") if lock.is_file() else ""
     words = text.replace(",", "").split()  # process 123 on HOST, TIME
     if len(words) < 4 or not words[1].isdigit():
         return ""
     if words[3] != socket.gethostname():
         return text
+    if int(words[1]) == os.getpid():
+        return ""
     try:
         os.kill(int(words[1]), 0)
     except ProcessLookupError:

@@ -1,7 +1,6 @@
 """Finding one thing in a run by its id: prompts, rollouts, rows, and what was made from what."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -40,38 +39,39 @@ def find_id(record: Record, wanted: str, kinds: tuple[str, ...]) -> tuple[str, s
 
 
 def fetch(record: Record, stage: str, column: str, value: str) -> list[dict[str, Any]]:
-    """Return the rows of a finished stage whose `column` is `value`, or a list that contains it."""
+    """Return the rows of a finished stage whose `column` is `value`; surplus rollouts too."""
     opened = record.open(stage)
     if opened is None or column not in record.columns(stage):
         return []
     aside = opened.aside() if stage == "rollouts" else None
-    every = [opened.scan(), *([] if aside is None else [aside])]
-    rows = []
-    for frame in every:
-        is_list = isinstance(frame.collect_schema()[column], pl.List)
-        name = pl.col(column)
-        rows += list(_rows(frame.filter(name.list.contains(value) if is_list else name == value)))
-    return rows
+    frames = [opened.scan(), *([] if aside is None else [aside])]
+    found = pl.concat(frames, how="diagonal_relaxed").filter(pl.col(column) == value)
+    return list(found.collect().iter_rows(named=True))
 
 
-def follow(record: Record, rollout_id: str) -> list[tuple[Stage, bool | None]]:
-    """Say for each stage after the rollouts whether it still has a rollout; None: cannot be told.
+def follow(record: Record, rollout_ids: Sequence[str]) -> list[tuple[Stage, set[str] | None]]:
+    """Say for each stage after the rollouts which of these it still has; None: cannot be told.
 
-    A stage has it as a rollout, or as a parent of a row.
+    A stage has a rollout as a row of its own, or as a parent of a row.
     """
-    after = False
-    path: list[tuple[Stage, bool | None]] = []
-    for stage in record.stages:
-        if after:
-            path.append((stage, _holds(record, stage, rollout_id)))
-        after = after or stage.name == "rollouts"
-    return path
+    names = [stage.name for stage in record.stages]
+    start = names.index("rollouts") + 1 if "rollouts" in names else len(names)
+    return [(stage, _held(record, stage, rollout_ids)) for stage in record.stages[start:]]
 
 
-def _holds(record: Record, stage: Stage, rollout_id: str) -> bool | None:
-    columns = record.columns(stage.name)
-    column = next((name for name in ("rollout_id", "parents") if name in columns), None)
-    return None if column is None else bool(fetch(record, stage.name, column, rollout_id))
+def _held(record: Record, stage: Stage, rollout_ids: Sequence[str]) -> set[str] | None:
+    columns, opened = record.columns(stage.name), record.open(stage.name)
+    if opened is None or not {"rollout_id", "parents"} & set(columns):
+        return None
+    name = "rollout_id" if "rollout_id" in columns else "parents"
+    ids = pl.col(name) if name == "rollout_id" else pl.col(name).list.explode()
+    found = opened.scan().select(ids.alias("held")).filter(pl.col("held").is_in(rollout_ids))
+    return set(found.unique().collect()["held"])
+
+
+def read_prompt(record: Record, prompt_id: str) -> dict[str, Any]:
+    """Return a prompt's row; only its id where the run has no prompts folder."""
+    return next(iter(fetch(record, "prompts", "id", prompt_id)), {"id": prompt_id})
 
 
 def _ids(record: Record, kinds: tuple[str, ...]) -> Iterator[tuple[str, pl.Series]]:
@@ -101,13 +101,5 @@ def _longest_common(ids: pl.Series, wanted: str) -> list[str]:
 
 
 def _common(one: str, other: str) -> int:
-    return len(os.path.commonprefix([one, other]))
-
-
-def _rows(frame: pl.LazyFrame) -> Iterator[dict[str, Any]]:
-    return frame.collect().iter_rows(named=True)
-
-
-def read_prompt(record: Record, prompt_id: str) -> dict[str, Any]:
-    """Return a prompt's row; only its id where the run has no prompts folder."""
-    return next(iter(fetch(record, "prompts", "id", prompt_id)), {"id": prompt_id})
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

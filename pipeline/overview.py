@@ -1,12 +1,10 @@
 """What the report and the terminal both say of a run: headline, funnel, cost, files, parameters."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.figures import Figures
 from pipeline.funnel import Record, Stage
-from pipeline.schema import canonical
 from pipeline.wording import count, duration, percent
 
 _FOLDERS = {
@@ -33,17 +31,18 @@ class Item(NamedTuple):
 
 def headlines(record: Record, figures: Figures) -> list[Item]:
     """Return the seven numbers to look at first; before the tables exist, those of progress."""
-    now, final = latest(record), record.final
+    now, final = record.now, record.final
     prompts = figures.prompts or now.get("prompts", 0)
     covered = figures.covered if figures.rollouts else now.get("covered", 0)
     rollouts = figures.rollouts or now.get("rollouts", 0)
     tokens = figures.tokens or now.get("tokens", 0)
     rows = final.rows if final else None
+    surplus = f"{percent(figures.surplus, rollouts)} surplus" if figures.rollouts else ""
     return [
         Item("Prompts", count(prompts)),
         Item("Coverage", percent(covered, prompts), f"{count(covered)} with a correct rollout"),
         Item("Rows kept", count(rows), f"from {count(figures.with_rows)} prompts" if rows else ""),
-        Item("Rollouts", count(rollouts), f"{percent(figures.surplus, rollouts)} surplus"),
+        Item("Rollouts", count(rollouts), surplus),
         Item("Tokens", count(tokens), "generated"),
         Item("Tokens per row", count(tokens / rows if rows else None), "generated per row kept"),
         Item("Working time", duration(now.get("seconds")), "without pauses"),
@@ -65,7 +64,7 @@ def funnel(stage: Stage) -> str:
 
 def costs(record: Record, figures: Figures) -> list[Item]:
     """Return what the run cost; rates are per second of working time."""
-    now = latest(record)
+    now = record.now
     seconds = now.get("seconds") or 0
     rows = record.final.rows if record.final else 0
     rate = {name: now[name] / seconds if seconds else None for name in ("tokens", "rollouts")}
@@ -101,34 +100,14 @@ def list_files(record: Record) -> list[Item]:
     return items + [Item(name, _size(record.folder / name), note) for name, note in present.items()]
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, str]:
-    """Flatten nested parameters to `name.of.the.value`: text; lists stay JSON."""
-    if isinstance(value, Mapping) and value:
-        return {
-            name: text
-            for key in sorted(value)
-            for name, text in flatten(value[key], f"{prefix}.{key}" if prefix else key).items()
-        }
-    return {prefix: value if isinstance(value, str) else canonical(value).decode()}
-
-
-def latest(record: Record) -> dict[str, Any]:
-    """Return the last progress line; zeros, and no seconds, where there is none."""
-    names = ("prompts", "finished", "covered", "rollouts", "tokens", "prompt_tokens", "correct")
-    return {**dict.fromkeys(names, 0), **(record.progress[-1] if record.progress else {})}
-
-
 def _decimal(value: float | None) -> str:
     return "–" if value is None else f"{value:,.1f}"
 
 
 def _size(place: Path) -> str:
     files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
-    size = float(sum(file.stat().st_size for file in files))
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            break
-        size /= 1000
-    else:
-        unit = "TB"
-    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+    size, units = float(sum(file.stat().st_size for file in files)), ["kB", "MB", "GB", "TB"]
+    unit = "bytes"
+    while size >= 1000 and units:
+        size, unit = size / 1000, units.pop(0)
+    return f"{size:,.0f} bytes" if unit == "bytes" else f"{size:,.1f} {unit}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.funnel import Record, Stage, read_record
+from pipeline.funnel import Stage, read_record
 from pipeline.lookup import fetch, find_id, follow, read_prompt
 from pipeline.wording import align, shorten
 
@@ -34,24 +34,21 @@ def passport(run: str | Path, wanted: str) -> dict[str, Any]:
     """
     record = read_record(run)
     kind, found = find_id(record, wanted, ("row", "rollout", "prompt"))
-    rows = (
-        fetch(record, record.final.name, "row_id", found) if kind == "row" and record.final else []
-    )
-    row = rows[0] if rows else None
+    final = record.final.name if record.final else ""
+    row = next(iter(fetch(record, final, "row_id", found)), None) if kind == "row" else None
     if kind == "prompt":
         rollouts = fetch(record, "rollouts", "id", found)
     else:
-        parents = row["parents"] if row else [found]
-        rollouts = [
-            one for parent in parents for one in fetch(record, "rollouts", "rollout_id", parent)
-        ]
+        names = row["parents"] if row else [found]
+        rollouts = [one for name in names for one in fetch(record, "rollouts", "rollout_id", name)]
+    passed = follow(record, [one["rollout_id"] for one in rollouts])
     prompt_id = found if kind == "prompt" else _prompt_of(row, rollouts)
     return {
         "kind": kind,
         "id": found,
         "row": row,
         "prompt": read_prompt(record, prompt_id),
-        "rollouts": [one | {"path": _path(record, one)} for one in rollouts],
+        "rollouts": [one | {"path": _path(passed, one["rollout_id"])} for one in rollouts],
         "steps": [_step(stage) for stage in record.stages],
     }
 
@@ -67,10 +64,9 @@ def trace(run: str | Path, wanted: str) -> str:
     if facts["row"]:
         lines += _row_lines(facts["row"])
     table = [["  step", "version", "fingerprint"]]
-    table += [
-        [f"  {one['name']}", str(one["version"]), one["fingerprint"]] for one in facts["steps"]
-    ]
-    return "\n".join([*lines, "", "Steps", *(line.rstrip() for line in align("<><", table))])
+    for one in facts["steps"]:
+        table.append([f"  {one['name']}", str(one["version"]), one["fingerprint"]])
+    return "\n".join([*lines, "", "Steps", *align("<><", table)])
 
 
 def _prompt_of(row: Mapping[str, Any] | None, rollouts: list[dict[str, Any]]) -> str:
@@ -79,8 +75,8 @@ def _prompt_of(row: Mapping[str, Any] | None, rollouts: list[dict[str, Any]]) ->
     return str((row or {}).get("id") or "unknown")
 
 
-def _path(record: Record, rollout: Mapping[str, Any]) -> dict[str, bool | None]:
-    return {stage.name: held for stage, held in follow(record, rollout["rollout_id"])}
+def _path(passed: list[tuple[Stage, set[str] | None]], rollout_id: str) -> dict[str, bool | None]:
+    return {stage.name: None if held is None else rollout_id in held for stage, held in passed}
 
 
 def _step(stage: Stage) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def plot(record: Record, figures: Figures) -> list[Plot]:
 
 
 def _pass_rates(figures: Figures) -> Plot:
-    title = f"Pass rate by {_by(figures)}"
+    by_level = figures.by == "level"
+    title = "Pass rate by difficulty level" if by_level else "Pass rates of the prompts"
     levels = figures.levels
     points = [None if one.rate is None else (one.rate, one.low, one.high) for one in levels]
     svg = charts.intervals(title, [one.name for one in levels], points, _by(figures))
@@ -50,7 +51,7 @@ def _pass_rates(figures: Figures) -> Plot:
         "Mean over prompts of the share of judged rollouts that are correct, with its 95 % Wilson "
         "interval; the prompt is the unit."
     )
-    if figures.by != "level":
+    if not by_level:
         caption += " The prompts have no level, so they are grouped by their own pass rate."
     return Plot(
         title, caption, [], Markup(svg), [figures.by, "prompts", "pass rate", "interval"], rows
@@ -59,7 +60,7 @@ def _pass_rates(figures: Figures) -> Plot:
 
 def _effort(figures: Figures) -> Plot:
     """Where the rollouts went and where the rows came from (the plot of DART-Math, figure 1)."""
-    title = f"Rollouts spent and rows kept by {_by(figures)}"
+    title = f"Rollouts spent and kept by {_by(figures)}"
     levels = figures.levels
     columns = {
         "rollouts spent": [one.spent for one in levels],

@@ -11,12 +11,13 @@ import jinja2
 import polars as pl
 import xxhash
 
-from pipeline.figures import REJECTED, measure, scan_trials
+from pipeline.figures import measure
 from pipeline.files import write_file
-from pipeline.funnel import Record, read_record
-from pipeline.overview import costs, flatten, funnel, headlines, list_files
+from pipeline.funnel import Record, flatten, read_record
+from pipeline.overview import costs, funnel, headlines, list_files
 from pipeline.plots import plot
 from pipeline.schema import canonical
+from pipeline.trials import REJECTED, collect, scan_trials
 from pipeline.wording import count, duration, percent
 
 _EXAMPLES = 5
@@ -68,7 +69,7 @@ def _examples(record: Record, side: str, seed: int) -> list[dict[str, Any]]:
     if trials is None or opened is None:
         return []
     chosen = trials.filter(pl.col("kept") if side == "kept" else pl.col("counted") & REJECTED)
-    ids = chosen.select("rollout_id").collect(engine="streaming")["rollout_id"]
+    ids = collect(chosen.select("rollout_id"))["rollout_id"]
     drawn = heapq.nsmallest(
         _EXAMPLES, ids, key=lambda one: (xxhash.xxh3_64_intdigest(canonical([seed, one])), one)
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.figures import Figures, measure
 from pipeline.funnel import Record, read_record
-from pipeline.overview import costs, funnel, headlines, latest, list_files
+from pipeline.overview import costs, funnel, headlines, list_files
 from pipeline.wording import align, count, percent
 
 _MAX_REASONS = 8
@@ -20,17 +20,14 @@ def summarise(run: str | Path) -> str:
     figures = measure(record)
     blocks = [
         _title(record),
-        [
-            f"{item.name:<16} {item.value}  {item.note}".rstrip()
-            for item in headlines(record, figures)
-        ],
+        align("<<<", [list(item) for item in headlines(record, figures)]),
         _funnel(record),
         _levels(figures),
         _verdicts(figures),
-        ["Cost", *(f"  {item.name:<28} {item.value:>14}" for item in costs(record, figures))],
+        ["Cost", *align("<>", [[f"  {item.name}", item.value] for item in costs(record, figures)])],
         _files(record),
     ]
-    return "\n\n".join("\n".join(map(str.rstrip, block)) for block in blocks if block)
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def _title(record: Record) -> list[str]:
@@ -41,7 +38,7 @@ def _title(record: Record) -> list[str]:
     }
     facts = (record.recipe, record.model, record.paper)
     about = [" · ".join(fact for fact in facts if fact)]
-    now = latest(record)
+    now = record.now
     if record.state != "finished" and now["prompts"]:
         about.append(f"{count(now['finished'])} of {count(now['prompts'])} prompts done")
     return [str(record.folder), *(line for line in about if line), said[record.state]]
@@ -77,7 +74,7 @@ def _levels(figures: Figures) -> list[str]:
         ]
         for one in figures.levels
     ]
-    return [f"Pass rates by {figures.by}", *align("<>>>>>>", [head, *rows])]
+    return [f"Prompts by {figures.by}", *align("<>>>>>>", [head, *rows])]
 
 
 def _verdicts(figures: Figures) -> list[str]:
@@ -86,7 +83,7 @@ def _verdicts(figures: Figures) -> list[str]:
         return []
     rows = [
         [
-            f"  {one.verdict} {one.reason}".rstrip(),
+            f"  {one.name} {one.reason}".rstrip(),
             count(one.rollouts),
             percent(one.rollouts, whole),
         ]

@@ -29,7 +29,7 @@ def explain(run: str | Path, wanted: str) -> dict[str, Any]:
     counted = [one for one in rollouts if one["counted"]]
     verdicts = Counter(one["verdict"] for one in counted)
     correct = [one for one in counted if one["verdict"] == "correct"]
-    lost = [loss for one in correct if (loss := _loss(record, one, counted)) is not None]
+    lost = _losses(record, correct, counted)
     return {
         "id": prompt_id,
         "prompt": read_prompt(record, prompt_id),
@@ -52,15 +52,15 @@ def why_not(run: str | Path, wanted: str) -> str:
     lines = [f"prompt {facts['id']}: {shorten(turns[-1]['content'])}", "", _verdict_line(facts)]
     if facts["target"] is not None:
         correct = verdicts.get("correct", 0)
-        met = "reached" if correct >= facts["target"] else "not reached: it ended at its trial cap"
+        enough = correct >= facts["target"]
+        met = "reached" if enough else "not reached: its trial cap or a limit of the run came first"
         lines.append(f"Target: {facts['target']} correct, {correct} found: {met}.")
     if facts["lost"]:
         lines += ["", f"{len(facts['lost'])} correct rollouts left on the way:"]
         counts = Counter((loss["step"], loss["reason"]) for loss in facts["lost"])
         lines += [f"  {n} at {step}: {reason}" for (step, reason), n in sorted(counts.items())]
-        lines += [
-            f"    {loss['rollout_id']}  {loss['step']}: {loss['reason']}" for loss in facts["lost"]
-        ]
+        for loss in facts["lost"]:
+            lines.append(f"    {loss['rollout_id']}  {loss['step']}: {loss['reason']}")
     if facts["wrong"]:
         reference = facts["prompt"].get("answer")
         lines += ["", f"Answers instead of the reference{f' {reference}' if reference else ''}:"]
@@ -79,15 +79,18 @@ def _verdict_line(facts: Mapping[str, Any]) -> str:
     return f"{facts['trials']} trials counted: {words}{surplus}.{rows}"
 
 
-def _loss(
-    record: Record, rollout: Mapping[str, Any], counted: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """Return the first step that no longer has the rollout and its reason; None if none lost it."""
-    for stage, held in follow(record, rollout["rollout_id"]):
-        if held is False and stage.fingerprint:
-            reason = _reason(stage, rollout["rollout_id"], counted)
-            return {"step": stage.name, "reason": reason, "rollout_id": rollout["rollout_id"]}
-    return None
+def _losses(
+    record: Record, correct: Sequence[Mapping[str, Any]], counted: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return, for each correct rollout that is gone, the first step without it and the reason."""
+    left = [one["rollout_id"] for one in correct]
+    lost = []
+    for stage, held in follow(record, left):
+        for name in [] if held is None else [name for name in left if name not in held]:
+            reason = _reason(stage, name, counted)
+            lost.append({"step": stage.name, "reason": reason, "rollout_id": name})
+            left.remove(name)
+    return lost
 
 
 def _reason(stage: Stage, rollout_id: str, counted: Sequence[Mapping[str, Any]]) -> str:
@@ -96,19 +99,24 @@ def _reason(stage: Stage, rollout_id: str, counted: Sequence[Mapping[str, Any]])
     The rule of `pick` is applied again to the prompt's rollouts; of other steps the run knows only
     how many rows left for which reason.
     """
-    rule = {"at_most", "near", "seed"}
-    if stage.step == "pick" and rule <= set(stage.parameters):
-        rows = sorted(counted, key=lambda one: one["trial"])
-        bound = {name: stage.parameters[name] for name in rule}
-        named = [name for name in (bound["at_most"],) if isinstance(name, str)]
-        columns = ["id", "rollout_id", "completion", "verdict", *named]
-        if all(name in row for row in rows for name in columns):
-            table = pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows])
-            reasons = reasons_to_leave(table, **bound)
-            found = dict(zip(table["rollout_id"].to_pylist(), reasons, strict=True))[rollout_id]
-            if found:
-                return found
+    if stage.step == "pick":
+        reasons = _pick_again(stage, sorted(counted, key=lambda one: one["trial"]))
+        if reasons.get(rollout_id):
+            return str(reasons[rollout_id])
     return " or ".join(stage.dropped) or "not said by the step"
+
+
+def _pick_again(stage: Stage, rows: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Return each rollout's reason to leave; nothing if an earlier step gave `pick` a column."""
+    at_most, near, seed = (stage.parameters.get(name) for name in ("at_most", "near", "seed"))
+    columns = ["id", "rollout_id", "completion", "verdict"]
+    if isinstance(at_most, str):
+        columns.append(at_most)
+    if seed is None or not set(columns) <= set(rows[0]):
+        return {}
+    table = pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows])
+    reasons = reasons_to_leave(table, at_most=at_most, near=near, seed=seed)
+    return dict(zip(table["rollout_id"].to_pylist(), reasons, strict=True))
 
 
 def _instead(counted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -116,7 +124,7 @@ def _instead(counted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     said = Counter(
         (one["verdict"], shorten(one["extracted"] or one["reason"] or "nothing extracted"))
         for one in counted
-        if one["verdict"] != "correct"
+        if one["verdict"] in ("wrong", "unparsable", "timeout", "error")
     )
     ranked = sorted(said.items(), key=lambda item: (-item[1], item[0]))
     return [{"verdict": v, "said": text, "count": n} for (v, text), n in ranked[:_EXAMPLES]]

@@ -14,14 +14,16 @@ def percent(part: float | None, whole: float = 1) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write working time as 4.2 s, 3 min 07 s or 2 h 05 min."""
+    """Write working time as 4.2 s, 3 min 07 s, 25 min or 2 h 05 min."""
     if seconds is None:
         return "–"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    if seconds < 599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def align(sides: str, lines: Sequence[Sequence[str]]) -> list[str]:
@@ -29,8 +31,8 @@ def align(sides: str, lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
-            f"{cell:{side}{wide}}" for cell, side, wide in zip(line, sides, widths, strict=True)
-        )
+            f"{cell:{side}{width}}" for cell, side, width in zip(line, sides, widths, strict=True)
+        ).rstrip()
         for line in lines
     ]
 
