@@ -166,8 +166,10 @@ def _drain() -> None:
 
 
 def _hush() -> None:
-    if (httpx := logging.getLogger("httpx")).level == logging.NOTSET:
-        httpx.setLevel(logging.WARNING)  # else a line for every call to the server
+    # Else a line for every call to the server, and one for each second of the last flush.
+    for name, level in (("httpx", logging.WARNING), ("EventsWorker", logging.ERROR)):
+        if (logger := logging.getLogger(name)).level == logging.NOTSET:
+            logger.setLevel(level)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         if _not_ours not in logger.filters:

@@ -1,6 +1,7 @@
 """Shared fixtures: a Prefect home of this session's own, one server for it, and toy tables."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ def prefect_server() -> Iterator[str]:
 
     with serving():
         yield PREFECT_API_URL.value()
+    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
