@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import orjson
 import pyarrow as pa
@@ -19,10 +19,12 @@ import pyarrow.compute as pc
 from pipeline.card import Card, render
 from pipeline.conversations import REMEDIES, find_faults, find_step_faults
 from pipeline.errors import UserError
-from pipeline.formats import Form, Kind, Trainer, as_example, find_writer
+from pipeline.formats import Kind, Trainer, as_example, find_writer
 from pipeline.schema import PAIRS, SFT, STEPWISE, UNPAIRED, check, digest
 from pipeline.shards import read_parquet, write_parquet
 from pipeline.usage import Export, write_usage
+
+Form = Literal["messages", "prompt-completion", "implicit"]
 
 _SCHEMAS = {"sft": SFT, "pairs": PAIRS, "unpaired": UNPAIRED, "stepwise": STEPWISE}
 _ROWS_PER_FILE = 100_000

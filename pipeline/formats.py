@@ -13,7 +13,6 @@ from pipeline.schema import STEPWISE, UNPAIRED
 
 Kind = Literal["sft", "pairs", "unpaired", "stepwise"]
 Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct"]
-Form = Literal["messages", "prompt-completion", "implicit"]
 
 _Row = Mapping[str, Any]
 

@@ -81,6 +81,11 @@ def _notes(export: Export) -> list[str]:
             f"{good} desirable and {bad} undesirable rows. KTO wants desirable_weight x {good} to"
             f" be 1 to 4/3 of undesirable_weight x {bad}."
         )
+    if export.kind == "unpaired" and export.to == "axolotl":
+        notes.append(
+            "Axolotl renders KTO rows without the tokenizer's chat template; `prompt_format` and"
+            " `completion_format` in axolotl.yaml are ChatML: edit them for another model."
+        )
     return notes
 
 
@@ -167,7 +172,6 @@ _AXOLOTL_TYPES: dict[str, dict[str, Any]] = {
     | {"roles_to_train": ["assistant"], "train_on_eos": "turn"},
     "pairs": {"type": "chat_template.default", "field_messages": "prompt"}
     | {"field_chosen": "chosen", "field_rejected": "rejected", **_PROPERTIES},
-    # Axolotl renders KTO rows without the tokenizer's template: ChatML here, edit for other models.
     "unpaired": {
         "type": {
             "field_prompt": "prompt",
