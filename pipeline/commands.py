@@ -108,7 +108,7 @@ def trace(chosen: argparse.Namespace) -> None:
 
 def why_not(chosen: argparse.Namespace) -> None:
     """Say why a prompt has no row, or fewer than it was to have."""
-    from pipeline.passport import why_not
+    from pipeline.why_not import why_not
 
     print(why_not(chosen.run, chosen.prompt_id))
 

@@ -182,7 +182,7 @@ def _read_stage(place: Path) -> Stage:
         inputs=tuple(manifest.get("inputs") or ()),
         rows_in=manifest.get("rows_in", rows + sum(dropped.values())),
         rows=rows,
-        aside=sum(file["rows"] for file in manifest.get("aside") or ()),
+        aside=_read_commits(place).aside,
         dropped=dict(sorted(dropped.items())),
         fingerprint=manifest["fingerprint"],
         shards=len(manifest["shards"]),
