@@ -3,12 +3,13 @@
     python -m tests.benchmarks.kills                     20 kills on replay:, about 15 minutes
     python -m tests.benchmarks.kills --model data/nano   5 kills on vLLM
 
-Each kill strikes a fresh run; then the same command runs to its end. Most instants are spread over
-the time of the undisturbed run, one drawn from each equal part; every fourth waits for a file of a
-late stage instead, since commit and export take milliseconds. Checked each time: no process is
-left, no finished rollout is asked again, each finished rollout is kept as it was; on replay also
-that the files are the undisturbed run's, byte for byte (all but report.html, the lock, surplus
-rollouts in aside/ and the commit records that name those).
+Each kill strikes a fresh run; then the same command runs to its end. Instants are spread over the
+whole run by its own progress, so that a busy machine does not shift them: a fifth falls by the
+clock before the first request, the others when so many rollouts were asked, one drawn from each
+equal part; every fourth waits for a file of a late stage instead, since commit and export take
+milliseconds. Checked each time: no process is left, no finished rollout is asked again, each is
+kept as it was; on replay also that the files are the undisturbed run's, byte for byte (all but
+report.html, the lock, surplus rollouts in aside/ and the commit records that name those).
 """
 
 import argparse
@@ -23,6 +24,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.journal import Journal
 from pipeline.shards import Shards, read_parquet
@@ -32,6 +34,7 @@ SCRIPT = "scripted:tests.scripts_for_engines:adds"
 LATE = ("rollouts/manifest.json", "pick/data", "to_sft/commits", "manifest.json", "dataset")
 MARK = "TAMIS_KILLS"
 GONE_WITHIN_S = 20
+START_SHARE = 0.2
 Command = Callable[[Path], list[str]]
 
 
@@ -88,17 +91,36 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+class Instant(NamedTuple):
+    """When to kill: at a file, or after so many requests, and so many seconds later."""
+
+    file: str = ""
+    asked: int = 0
+    after_s: float = 0.0
+
+    def __str__(self) -> str:
+        where = self.file or (f"request {self.asked}" if self.asked else "start")
+        return f"{where} + {self.after_s:.2f} s"
+
+
+def choose(i: int, kills: int, draw: random.Random, start_s: float, requests: int) -> Instant:
+    """Draw the i-th instant of a run that asks `requests`, the first after `start_s`."""
+    if i % 4 == 3:
+        return Instant(file=LATE[i // 4 % len(LATE)])
+    place = (i + draw.random()) / kills
+    if place < START_SHARE:
+        return Instant(after_s=place / START_SHARE * start_s)
+    share = (place - START_SHARE) / (1 - START_SHARE)
+    return Instant(asked=1 + int(share * requests), after_s=draw.random() * 0.05)
+
+
 def kill(
-    child: "subprocess.Popen[bytes]", out: Path, after_s: float, late: str, mark: str
+    child: "subprocess.Popen[bytes]", out: Path, log: Path, instant: Instant, mark: str
 ) -> float | None:
     """Kill at the instant; return the seconds until no process was left, None if one stays."""
-    began = time.monotonic()
-    while child.poll() is None:
-        if late and (out / late).exists():
-            break
-        if not late and time.monotonic() - began >= after_s:
-            break
-        time.sleep(0.0005 if late else 0.01)
+    while child.poll() is None and not reached(instant, out, log):
+        time.sleep(0.0005)
+    time.sleep(instant.after_s)
     child.send_signal(signal.SIGKILL)
     child.wait()
     struck = time.monotonic()
@@ -107,6 +129,13 @@ def kill(
             return None
         time.sleep(0.05)
     return time.monotonic() - struck
+
+
+def reached(instant: Instant, out: Path, log: Path) -> bool:
+    """Say whether a run has come to the instant's file or request (33 bytes each in its log)."""
+    if instant.file:
+        return (out / instant.file).exists()
+    return not instant.asked or (log.exists() and log.stat().st_size >= 33 * instant.asked)
 
 
 def finished_rollouts(out: Path) -> dict[str, tuple]:
@@ -152,16 +181,16 @@ def stage(out: Path) -> str:
 
 
 def trial(
-    command: Command, place: Path, name: str, after_s: float, late: str, undisturbed: dict | None
+    command: Command, place: Path, name: str, instant: Instant, undisturbed: dict | None
 ) -> list[str]:
     """Kill one run, finish it, print a line, return what was wrong."""
     out, log = place / name, place / f"{name}.asked"
     wrong = []
     mark = uuid.uuid4().hex
-    gone = kill(start(command, out, log, mark), out, after_s, late, mark)
+    gone = kill(start(command, out, log, mark), out, log, instant, mark)
     if gone is None:
         wrong.append(f"left processes {marked(mark)}")
-    reached, finished = stage(out), finished_rollouts(out)
+    came_to, finished = stage(out), finished_rollouts(out)
     again = place / f"{name}.again"
     code = start(command, out, again, mark).wait()
     asked = again.read_text().split() if again.exists() else []
@@ -180,9 +209,8 @@ def trial(
         differ = [f for f in sorted({*now, *undisturbed}) if now.get(f) != undisturbed.get(f)]
         if differ:
             wrong.append(f"other bytes: {differ}")
-    when = f"at {late}" if late else f"after {after_s:.1f} s"
     print(
-        f"| {name} | {when} | {reached} | {len(finished)} | {len(asked)} | "
+        f"| {name} | {instant} | {came_to} | {len(finished)} | {len(asked)} | "
         f"{'never' if gone is None else f'{gone:.1f}'} | {'; '.join(wrong) or 'yes'} |",
         flush=True,
     )
@@ -205,19 +233,26 @@ def main() -> None:
     command = served(chosen.model) if chosen.model else replayed(place)
     began = time.monotonic()
     child = start(command, place / "undisturbed", place / "undisturbed.asked", "undisturbed")
+    while child.poll() is None and not reached(
+        Instant(asked=1), place, place / "undisturbed.asked"
+    ):
+        time.sleep(0.01)
+    start_s = time.monotonic() - began
     if child.wait():
         sys.exit((place / "undisturbed.err").read_text())
-    length = time.monotonic() - began
+    requests = len((place / "undisturbed.asked").read_text().split())
     expected = None if chosen.model else content(place / "undisturbed")
-    print(f"Undisturbed: {length:.1f} s, {len(rows_of(place / 'undisturbed'))} rollouts.\n")
+    print(
+        f"Undisturbed: {time.monotonic() - began:.1f} s, {start_s:.1f} before the first of", end=""
+    )
+    print(f" {requests} requests.\n")
     print("| kill | instant | stage | finished | asked by rerun | all gone, s | all well |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     draw = random.Random(chosen.seed)
     wrong = []
     for i in range(kills):
-        late = LATE[i // 4 % len(LATE)] if i % 4 == 3 else ""
-        after_s = (i + draw.random()) / kills * length
-        wrong += trial(command, place, f"{i + 1}", after_s, late, expected)
+        instant = choose(i, kills, draw, start_s, requests)
+        wrong += trial(command, place, f"{i + 1}", instant, expected)
     print(f"\n{kills} kills, {len(wrong)} faults. Load now: {os.getloadavg()[0]:.1f}")
     sys.exit(bool(wrong))
 
