@@ -52,8 +52,8 @@ def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 def run_recipe(chosen: argparse.Namespace) -> None:
     """Run a recipe, or finish a run that was stopped."""
+    from pipeline.reporting.show import summarise
     from pipeline.runs import execute
-    from pipeline.show import summarise
     from pipeline.steps import Run
 
     recipe, given = _settings(chosen)
@@ -92,7 +92,7 @@ def _print_rows(dataset: Path, n: int) -> None:
 
 def show(chosen: argparse.Namespace) -> None:
     """Show the funnel, pass rates, cost and files of a run."""
-    from pipeline.show import summarise
+    from pipeline.reporting.show import summarise
 
     print(summarise(chosen.run))
     for dataset in sorted((chosen.run / "dataset").glob("*")) if chosen.rows else ():
@@ -101,35 +101,35 @@ def show(chosen: argparse.Namespace) -> None:
 
 def trace(chosen: argparse.Namespace) -> None:
     """Show where one row comes from."""
-    from pipeline.passport import trace
+    from pipeline.reporting.passport import trace
 
     print(trace(chosen.run, chosen.row_id))
 
 
 def why_not(chosen: argparse.Namespace) -> None:
     """Say why a prompt has no row, or fewer than it was to have."""
-    from pipeline.why_not import why_not
+    from pipeline.reporting.why_not import why_not
 
     print(why_not(chosen.run, chosen.prompt_id))
 
 
 def diff(chosen: argparse.Namespace) -> None:
     """Say what changed between two runs, and why."""
-    from pipeline.diff import compare
+    from pipeline.reporting.diff import compare
 
     print(compare(chosen.run_a, chosen.run_b))
 
 
 def export(chosen: argparse.Namespace) -> None:
     """Write a run's dataset in a trainer's format."""
-    from pipeline.export import export
+    from pipeline.trainers.export import export
 
     print(export(chosen.run, chosen.to, chosen.kind, chosen.out, chosen.form))
 
 
 def check(chosen: argparse.Namespace) -> int:
     """Load an export with the trainers' own converters."""
-    from pipeline.preflight import check
+    from pipeline.trainers.preflight import check
 
     findings = check(chosen.export)
     for finding in findings:

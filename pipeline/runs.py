@@ -17,13 +17,13 @@ import orjson
 import yaml
 
 from pipeline import progress
-from pipeline.card import Card, Funnel
 from pipeline.catalog import ROOT, resolve
 from pipeline.errors import UserError
 from pipeline.files import write_file
 from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
+from pipeline.trainers.card import Card, Funnel
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
     """Run a recipe into `run.folder`; return the folder of the dataset it emitted."""
     from pipeline.engines.host import close_engines
-    from pipeline.export import emit
-    from pipeline.report import write_report
+    from pipeline.reporting.report import write_report
+    from pipeline.trainers.export import emit
 
     parameters = resolve(function, given)
     name = str(function.name)

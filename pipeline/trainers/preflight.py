@@ -1,8 +1,8 @@
 """`tamis check`: what a trainer would drop, cut or mis-mask of an export, before it is trained on.
 
-The data file is read with the trainers' own loader (`datasets`), the rules of
-`pipeline.conversations` are put to every row, and where the trainer is installed its own converter
-is asked too (`pipeline.converters`). Nothing is written and nothing is fetched.
+The data file is read with the trainers' own loader (`datasets`), the rules of `conversations` are
+put to every row, and where the trainer is installed its own converter is asked too (`converters`).
+Nothing is written and nothing is fetched.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 
-from pipeline.conversations import REMEDIES, find_faults, find_step_faults
-from pipeline.converters import Judge, open_converter
 from pipeline.errors import UserError
-from pipeline.formats import read_back
-from pipeline.usage import READERS
+from pipeline.trainers.conversations import REMEDIES, find_faults, find_step_faults
+from pipeline.trainers.converters import Judge, open_converter
+from pipeline.trainers.formats import read_back
+from pipeline.trainers.usage import READERS
 
 Severity = Literal["error", "warning", "note"]
 
-_NANO = Path(__file__).parents[1] / "data" / "nano"
+_NANO = Path(__file__).parents[2] / "data" / "nano"
 _SHOWN = 5  # row ids in one finding
 # Tokens a row may have by default: TRL's max_length, LLaMA-Factory's cutoff_len, open-instruct's
 # max_seq_length, and the sequence_len that our axolotl.yaml sets.

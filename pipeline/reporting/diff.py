@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.figures import Figures, measure
-from pipeline.funnel import Record, flatten, read_record
-from pipeline.trials import kept_ids, scan_trials
-from pipeline.wording import align, count, percent, shorten
+from pipeline.reporting.figures import Figures, measure
+from pipeline.reporting.funnel import Record, flatten, read_record
+from pipeline.reporting.trials import kept_ids, scan_trials
+from pipeline.reporting.wording import align, count, percent, shorten
 
 _WIDE = 48  # characters of a parameter
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipeline.funnel import Record
+from pipeline.reporting.funnel import Record
 
 # Judged, and not correct: what failed on our side or had no verifier is no rejection.
 REJECTED = ~pl.col("verdict").is_in(["correct", "infra", "unverified"])

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.funnel import Stage, read_record
-from pipeline.lookup import fetch, find_id, follow, read_prompt
-from pipeline.wording import align, shorten
+from pipeline.reporting.funnel import Stage, read_record
+from pipeline.reporting.lookup import fetch, find_id, follow, read_prompt
+from pipeline.reporting.wording import align, shorten
 
 _FACTS = (
     "verdict",

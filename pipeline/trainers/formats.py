@@ -7,9 +7,9 @@ open-instruct of 2026-08-20. All of them pass over columns they do not know, suc
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from pipeline.conversations import Example
 from pipeline.errors import UserError
 from pipeline.schema import STEPWISE, UNPAIRED
+from pipeline.trainers.conversations import Example
 
 Kind = Literal["sft", "pairs", "unpaired", "stepwise"]
 Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct"]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.figures import Figures, measure
-from pipeline.funnel import Record, read_record
-from pipeline.overview import costs, funnel, headlines, list_files
-from pipeline.wording import align, count, percent
+from pipeline.reporting.figures import Figures, measure
+from pipeline.reporting.funnel import Record, read_record
+from pipeline.reporting.overview import costs, funnel, headlines, list_files
+from pipeline.reporting.wording import align, count, percent
 
 _MAX_REASONS = 8
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.figures import Figures
-from pipeline.funnel import Record, Stage
-from pipeline.wording import count, duration, percent
+from pipeline.reporting.figures import Figures
+from pipeline.reporting.funnel import Record, Stage
+from pipeline.reporting.wording import count, duration, percent
 
 _FOLDERS = {
     "prompts": "the prompts, with their references",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.budgets import wilson
-from pipeline.funnel import Record
-from pipeline.trials import REJECTED, collect, scan_trials
+from pipeline.reporting.funnel import Record
+from pipeline.reporting.trials import REJECTED, collect, scan_trials
 
 _MAX_LEVELS = 12  # more distinct values than this are no levels
 _FIFTHS = ["0–20 %", "20–40 %", "40–60 %", "60–80 %", "80–100 %"]

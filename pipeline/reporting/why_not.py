@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.funnel import Record, Stage, read_record
-from pipeline.lookup import fetch, find_id, follow, read_prompt
 from pipeline.picking import reasons_to_leave
+from pipeline.reporting.funnel import Record, Stage, read_record
+from pipeline.reporting.lookup import fetch, find_id, follow, read_prompt
+from pipeline.reporting.wording import shorten
 from pipeline.schema import WORDS
-from pipeline.wording import shorten
 
 _EXAMPLES = 3
 

@@ -16,13 +16,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.card import Card, render
-from pipeline.conversations import REMEDIES, find_faults, find_step_faults
 from pipeline.errors import UserError
-from pipeline.formats import Kind, Trainer, as_example, find_writer
 from pipeline.schema import PAIRS, SFT, STEPWISE, UNPAIRED, check, digest
 from pipeline.shards import read_parquet, write_parquet
-from pipeline.usage import Export, write_usage
+from pipeline.trainers.card import Card, render
+from pipeline.trainers.conversations import REMEDIES, find_faults, find_step_faults
+from pipeline.trainers.formats import Kind, Trainer, as_example, find_writer
+from pipeline.trainers.usage import Export, write_usage
 
 Form = Literal["messages", "prompt-completion", "implicit"]
 

@@ -11,14 +11,14 @@ import jinja2
 import polars as pl
 import xxhash
 
-from pipeline.figures import measure
 from pipeline.files import write_file
-from pipeline.funnel import Record, flatten, read_record
-from pipeline.overview import costs, funnel, headlines, list_files
-from pipeline.plots import plot
+from pipeline.reporting.figures import measure
+from pipeline.reporting.funnel import Record, flatten, read_record
+from pipeline.reporting.overview import costs, funnel, headlines, list_files
+from pipeline.reporting.plots import plot
+from pipeline.reporting.trials import REJECTED, collect, scan_trials
+from pipeline.reporting.wording import count, duration, percent
 from pipeline.schema import canonical
-from pipeline.trials import REJECTED, collect, scan_trials
-from pipeline.wording import count, duration, percent
 
 _EXAMPLES = 5
 _SHOWN = 420  # characters of a text that are seen without a click

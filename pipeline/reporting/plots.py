@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from pipeline import charts
-from pipeline.charts import Series
-from pipeline.figures import Figures
-from pipeline.funnel import Record
-from pipeline.wording import count, duration, percent
+from pipeline.reporting import charts
+from pipeline.reporting.charts import Series
+from pipeline.reporting.figures import Figures
+from pipeline.reporting.funnel import Record
+from pipeline.reporting.wording import count, duration, percent
 
 _POINTS = 60  # of a curve over time
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.errors import UserError
-from pipeline.funnel import Record, Stage
+from pipeline.reporting.funnel import Record, Stage
 
 _NEAREST = 3
 

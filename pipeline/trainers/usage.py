@@ -1,7 +1,7 @@
 """What stands beside exported data: a README that says how to train, and the trainers' own configs.
 
-Everything here is text for one (trainer, kind, form); `pipeline.export` writes it. Read against
-TRL 1.16.0, Axolotl 0.21.0, LLaMA-Factory 0.9.5 and open-instruct of 2026-08-20.
+Everything here is text for one (trainer, kind, form), which `export` writes. Read against TRL
+1.16.0, Axolotl 0.21.0, LLaMA-Factory 0.9.5 and open-instruct of 2026-08-20.
 """
 
 import json
