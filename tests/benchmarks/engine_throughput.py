@@ -8,6 +8,7 @@ goes; medians are compared. CPU seconds count this process and all of vLLM's.
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import tempfile
@@ -37,6 +38,7 @@ def make_requests(n: int, max_tokens: int) -> list[Request]:
 
 def plain_generate(folder: str, requests: list[Request]) -> Round:
     """Return a round of `LLM.generate`, with the settings that the engine uses on a CPU."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
 
     llm = LLM(folder, enforce_eager=True, dtype="bfloat16", enable_chunked_prefill=False)
