@@ -125,6 +125,7 @@ class VllmOffline:
             return failed(
                 request,
                 f"the prompt has {len(prompt)} tokens, the model's context is {self._context}",
+                retry=False,
             )
         parameters = _parameters(request.sampling, request.seed, room)
         try:
