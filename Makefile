@@ -25,7 +25,6 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/interrogate -q tests
 
 test: check
 	$(BIN)/python -m pytest
