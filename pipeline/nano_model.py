@@ -100,7 +100,9 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    model.set_attn_implementation("eager")  # at these lengths faster on CPU than flash attention
+    return model
 
 
 def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
@@ -238,4 +240,4 @@ def _update(model: Any, batch: Sequence[Encoded], optimisers: Sequence[Any]) -> 
     for optimiser in optimisers:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return float(loss)
+    return float(loss.detach())

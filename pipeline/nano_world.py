@@ -32,6 +32,7 @@ _ASKS = (
     "Write {call} in Python. It {text}.",
     "Define {call}, a function that {text}.",
 )
+_PATIENCE = 1000  # draws in a row that bring nothing new, before the world counts as exhausted
 _LETTERS = "abcdefghijklmnoprstuvw"
 
 
@@ -204,13 +205,13 @@ def _prompt(text: str, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def _distinct(n: int, draw: Callable[[int], dict[str, Any]]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
-    tries = 0
+    in_vain = 0
     while len(rows) < n:
         row = draw(len(rows))
+        in_vain = in_vain + 1 if row["id"] in rows else 0
         rows.setdefault(row["id"], row)
-        tries += 1
-        if tries > 100 * n + 1000:
-            raise UserError(f"nano_world holds no {n} different texts: {len(rows)}; ask for fewer")
+        if in_vain == _PATIENCE:
+            raise UserError(f"nano_world: of {n} texts there are only {len(rows)}; ask for fewer")
     return list(rows.values())
 
 

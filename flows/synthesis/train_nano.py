@@ -44,19 +44,19 @@ def solve(rng: random.Random) -> Example:
     """Solve a word problem: the DART-Math prompt, the worked answer."""
     level = rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
     [row] = word_problems(1, seed=rng.getrandbits(48), levels=[level]).to_pylist()
-    return _ask(SOLVE, row), worked_answer(row)
+    return ask(SOLVE, row), worked_answer(row)
 
 
 def write_program(rng: random.Random) -> Example:
     """Write the function that a code task asks for."""
     [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
-    return _ask(PROGRAM, row), f"```python\n{row['solution']}\n```"
+    return ask(PROGRAM, row), f"```python\n{row['solution']}\n```"
 
 
 def write_tests(rng: random.Random) -> Example:
     """Write three assertions for a code task without writing the function."""
     [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
-    return _ask(TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
+    return ask(TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
 
 
 STAGES: tuple[Stage, ...] = (
@@ -64,6 +64,13 @@ STAGES: tuple[Stage, ...] = (
     Stage("program", 0.2, write_program),
     Stage("tests", 0.1, write_tests),
 )
+
+
+def ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
+    """Render a recipe's prompt over a row of the world, as one user message."""
+    prompt = row["messages"][0]["content"]
+    text = Template(template, undefined=StrictUndefined).render(prompt=prompt)
+    return [{"role": "user", "content": text}]
 
 
 def main() -> None:
@@ -93,12 +100,6 @@ def _chunk(index: int, seed: int) -> list[Example]:
     rng = random.Random(f"train_nano/{seed}/{index}")
     stages = rng.choices(STAGES, [stage.share for stage in STAGES], k=CHUNK)
     return [stage.draw(rng) for stage in stages]
-
-
-def _ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
-    prompt = row["messages"][0]["content"]
-    text = Template(template, undefined=StrictUndefined).render(prompt=prompt)
-    return [{"role": "user", "content": text}]
 
 
 if __name__ == "__main__":
