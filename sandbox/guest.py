@@ -50,7 +50,7 @@ def try_walls(steps: list[Step], *, namespaces: bool) -> None:
         take(steps)
         walls: dict[str, Callable[[], object]] = {
             "system calls": socket.socket,
-            "files": lambda: os.listdir("/"),
+            "files": lambda: os.open("/etc/passwd", os.O_RDONLY),
             "processes": os.fork,
             "user": lambda: os.setuid(0),
         }
