@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from sandbox.asserts import parse
 from sandbox.batches import run_batch
 from sandbox.outcomes import Outcome, TestResult, Verdict, conclude
-from sandbox.plan import Place, Planned, plan_execution, plan_test
+from sandbox.plan import Place, Planned, demote, plan_test
 from sandbox.programs import Limits, Program
 from sandbox.runs import Tally
 from sandbox.stdio import run_script, run_stdio_test
@@ -75,22 +74,10 @@ def _run_planned(tally: Tally, planned: list[Planned]) -> dict[int, TestResult]:
         done, moved = run_batch(tally, place, tests)
         results |= done
         for test in moved:
-            planned[test.index] = _demote(tally.program, test)
+            planned[test.index] = demote(test, tally.program.mode)
         if place == "inline":
             _check_forgery(tally, tests, results)
     return results
-
-
-def _demote(program: Program, test: Planned) -> Planned:
-    """The next weaker place, unless the program's author insists on one."""
-    if program.mode is not None:
-        problem = f"the test cannot run in mode {program.mode}"
-        return Planned(test.index, "impossible", problem=problem)
-    if test.place == "calls":
-        # What moves a test out of here is an answer, and no answer may bring the test inline.
-        tree = parse(test.source)
-        return plan_execution(program, test.index, test.source, tree, forced=True)
-    return Planned(test.index, "inline", test.source)
 
 
 def _check_forgery(tally: Tally, tests: list[Planned], results: dict[int, TestResult]) -> None:

@@ -1,21 +1,24 @@
 """Where each test of a program runs: the strongest mode that can express it.
 
 calls > split > inline. Inline, in the program's own process, is for tests that need its objects:
-classes, module variables, arguments changed in place, unittest and pytest files.
+classes, module variables, arguments changed in place, unittest and pytest files. The place is told
+from the test alone: a program that could choose would have its tests move in with it.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sandbox.asserts import MAX_SOURCE, Check, find_checks, parse
 from sandbox.programs import Program, StdioTest
 
 Place = Literal["calls", "split", "inline", "stdio", "impossible"]
+_REMEMBERED = 1 << 14  # characters; longer tests are planned each time
 _DATA = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
 _DATA_ATTRIBUTES = {name for kind in _DATA for name in dir(kind)} | {"__next__"}
 
@@ -50,40 +53,56 @@ def plan_test(program: Program, index: int) -> Planned:
         if program.mode not in (None, "stdio"):
             return Planned(index, "impossible", problem=f"mode {program.mode} has no stdin")
         return Planned(index, "stdio", stdio=test)
+    plan = _plan_code if len(test) <= _REMEMBERED else _plan_code.__wrapped__
+    return replace(plan(test, program.entry_point, program.mode), index=index)
+
+
+@functools.lru_cache(maxsize=1024)  # the programs of one problem come with the same tests
+def _plan_code(test: str, entry_point: str | None, mode: str | None) -> Planned:
     try:
-        return _plan_code(program, index, test)
+        return _place(test, entry_point, mode)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problem = f"the test does not parse: {type(error).__name__}"
-        return Planned(index, "impossible", problem=problem)
+        return Planned(0, "impossible", problem=problem)
 
 
-def _plan_code(program: Program, index: int, test: str) -> Planned:
+def _place(test: str, entry_point: str | None, mode: str | None) -> Planned:
     tree = parse(test)
-    place = program.mode
-    if place == "inline":
-        return Planned(index, "inline", test)
-    if place in (None, "calls") and len(test) <= MAX_SOURCE:
-        checks = find_checks(tree, program.entry_point)
+    if mode == "inline":
+        return Planned(0, "inline", test)
+    if mode in (None, "calls") and len(test) <= MAX_SOURCE:
+        checks = find_checks(tree, entry_point)
         if checks is not None:
-            return Planned(index, "calls", test, checks)
+            return Planned(0, "calls", test, checks)
         tree = parse(test)  # find_checks took the other one apart
-    if place in ("calls", "stdio"):
-        return Planned(index, "impossible", problem=f"the test cannot run in mode {place}")
-    return plan_execution(program, index, test, tree, forced=place == "split")
+    if mode in ("calls", "stdio"):
+        return Planned(0, "impossible", problem=f"the test cannot run in mode {mode}")
+    split = _plan_split(test, tree)
+    names = set(split.names)
+    if mode == "split" or not (
+        _needs_objects(tree, names) or _uses_objects(tree, names, entry_point)
+    ):
+        return split
+    return Planned(0, "inline", test)
 
 
-def plan_execution(
-    program: Program, index: int, test: str, tree: ast.Module, *, forced: bool = False
-) -> Planned:
-    """Split if the test only calls functions of the program, else inline."""
+def _plan_split(test: str, tree: ast.Module) -> Planned:
     names = _free_names(tree) | _from_solution(tree)
     modules = {name for name in names if name in sys.stdlib_module_names}
-    names -= modules
-    split = Planned(index, "split", test, names=sorted(names), modules=sorted(modules))
-    needs_objects = _needs_objects(tree, names) or _uses_objects(tree, names, program.entry_point)
-    if forced or not needs_objects:
-        return split
-    return Planned(index, "inline", test)
+    return Planned(0, "split", test, names=sorted(names - modules), modules=sorted(modules))
+
+
+def demote(test: Planned, mode: str | None) -> Planned:
+    """The next weaker place for a test that its own could not run, unless its author insists.
+
+    An answer can move a test out of "calls", and no answer may bring it into the program's process.
+    """
+    if mode is not None:
+        problem = f"the test cannot run in mode {mode}"
+        return Planned(test.index, "impossible", problem=problem)
+    if test.place == "calls":
+        return replace(_plan_split(test.source, parse(test.source)), index=test.index)
+    return Planned(test.index, "inline", test.source)
 
 
 def _free_names(tree: ast.Module) -> set[str]:
