@@ -1,0 +1,75 @@
+"""The attack corpus against the sandbox, as an ordinary user, in every tier of this machine."""
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ATTACKS = Path(__file__).with_name("attacks")
+CORPUS = sorted(path.stem for path in (ATTACKS / "corpus").glob("*.py"))
+ENDLESS = {"F23", "X25", "X26"}  # without a sandbox these only cost time
+
+
+@cache
+def harness(*arguments):
+    """Rows of the harness by attack, its last line, and its exit status."""
+    command = [sys.executable, str(ATTACKS / "harness.py"), "--as-user", "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    lines = done.stdout.splitlines()
+    rows = {row["id"]: row for row in map(json.loads, lines[:-1])}
+    return rows, lines[-1] if lines else done.stderr, done.returncode
+
+
+@pytest.mark.parametrize("attack", CORPUS)
+@pytest.mark.parametrize("tier", ["A", "B"])
+def test_the_attack_gains_nothing(tier, attack):
+    """Nothing is forged, leaks or dies, and the verdict is one that the corpus allows."""
+    rows, last, _ = harness("--tier", tier)
+    assert attack in rows, f"the harness ended early: {last}"
+    assert rows[attack]["problems"] == []
+
+
+@pytest.mark.parametrize("tier", ["A", "B"])
+def test_the_harness_reached_its_end(tier):
+    """The summary counts the whole corpus, and the exit status agrees with it."""
+    rows, last, status = harness("--tier", tier)
+    forgeries = sum(name.startswith("F") for name in CORPUS)
+    total = len(CORPUS)
+    assert sorted(rows) == CORPUS
+    assert last == f"forged 0/{forgeries} leaks 0/{total} dead 0/{total} misjudged 0/{total}"
+    assert status == 0
+
+
+def test_a_judge_without_a_sandbox_falls_for_the_corpus():
+    """The corpus bites: without a sandbox most attacks succeed, so silence above means something.
+
+    The figures are lower bounds for any Linux; 25 of 29 and 58 of 88 here.
+    """
+    chosen = [name for name in CORPUS if name[0] != "L" and name not in ENDLESS]
+    rows, _, status = harness("--tier", "none", "--only", *chosen)
+    fooled = {name for name, row in rows.items() if row["problems"]}
+    assert sum(name[0] == "F" for name in fooled) >= 22
+    assert sum(name[0] in "CX" for name in fooled) >= 45
+    assert {"C10", "C11"} <= {name for name in fooled if rows[name]["verdict"] == "dead"}
+    assert status == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("victim", ["supervisor", "zygote", "candidate"])
+@pytest.mark.parametrize("tier", ["A", "B"])
+def test_sigkill_leaves_nothing_behind(tier, victim, seed):
+    """No process, mount or file outlives a part that is killed; honest programs keep verdicts."""
+    command = [sys.executable, str(ATTACKS / "kills.py"), "--tier", tier]
+    command += ["--victim", victim, "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    found = json.loads(done.stdout)
+    assert found["ready"] == "ready"
+    assert (found["survivors"], found["mounts_changed"], found["files"]) == ([], False, [])
+    if victim != "supervisor":
+        assert found["returncode"] == 0
+        lost = [verdict for verdict in found["verdicts"] if verdict != "correct"]
+        assert len(found["verdicts"]) == 16
+        assert lost in ([], ["error"]) if victim == "candidate" else lost == []
