@@ -97,7 +97,7 @@ def run(tier: str, victim: str, seed: int) -> dict[str, object]:
         os.kill(choose(driver.pid, victim, draw), signal.SIGKILL)
         verdicts = driver.communicate(timeout=60)[0]
         left = survivors()
-        files = os.listdir(folder)
+        files = sorted(path.name for path in Path(folder).iterdir())
     return {
         "ready": ready.strip(),
         "returncode": driver.returncode,
