@@ -23,7 +23,11 @@ CORPUS = Path(__file__).with_name("corpus")
 PREAMBLE = Path(__file__).with_name("preamble.py")
 ANY = frozenset({"correct", "wrong", "error", "timeout"})
 DEFAULTS = {
-    "F": ("f", ("assert f(3) == 7919", "assert f(4) == 104729"), ANY - {"correct"}),
+    "F": (
+        "f",
+        ("assert f(3) == 7919", "assert f(4) == 104729"),
+        (ANY - {"correct"}) | {"unverified"},
+    ),
     "C": ("attack", ('assert attack() == "clean"',), ANY),
     "X": ("attack", ('assert attack() == "clean"',), ANY),
     "L": ("f", (), ANY),

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,8 @@ sys.path.insert(0, str(ROOT))
 from sandbox import Limits, Outcome, Program, Sandbox  # noqa: E402
 
 LIMITS = Limits(cpu_s=2.0, test_cpu_s=0.5, memory_mb=512)
-PATIENCE_S = 30  # longer than any limit: a sandbox that takes longer hangs
+PATIENCE_S = 60  # longer than any limit, on a loaded machine: a sandbox that takes longer hangs
+SLOW_S = 20  # nothing in the corpus may hold a worker longer than its limits and some load allow
 OUTPUT_MAX = 2 << 20
 MESSAGE_MAX = 2000
 
@@ -100,8 +102,11 @@ def attack_sandbox(box: Box, attack: Attack, stage: Stage) -> dict[str, object]:
                 tests=attack.tests,
                 mode=mode,
             )
+            start = time.monotonic()
             outcomes.append(box.run(program))
             problems += judge(attack, outcomes[-1])
+            if time.monotonic() - start > SLOW_S:
+                problems.append(f"dead: the worker was held for {time.monotonic() - start:.0f} s")
         if attack.twice and len({outcome.stdout for outcome in outcomes}) != 1:
             problems.append("misjudged: two runs print different things")
         problems += box.still_honest()
@@ -125,8 +130,9 @@ def judge(attack: Attack, outcome: Outcome) -> list[str]:
     texts = [outcome.stdout, outcome.stderr, outcome.exception or ""]
     texts += [text for test in outcome.tests for text in (test.exception, test.got) if text]
     problems = [f"leak: {line}" for text in texts for line in text.splitlines() if "LOOT" in line]
-    if attack.id[0] == "F" and "pass" in statuses:
-        return [*problems, f"forged: {statuses}"]
+    if attack.id[0] == "F" and ("pass" in statuses or outcome.integrity != "isolated"):
+        # A program must not be able to choose that its tests move in with it.
+        return [*problems, f"forged: {statuses}, integrity {outcome.integrity}"]
     if outcome.verdict not in attack.expect:
         why = [test.exception for test in outcome.tests]
         problems.append(f"misjudged: {outcome.verdict} {statuses} {why} is not expected")

