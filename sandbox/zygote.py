@@ -1,0 +1,132 @@
+"""The slot: a warm interpreter that clones one jailed child per process it is asked for.
+
+It never sees code, tests or answers: they travel through descriptors that the supervisor passes
+along and only the child reads, so a child finds nothing of other programs in inherited memory.
+
+Requests, one datagram each: ``["spawn", role, use]`` with the child's descriptors 0, 1, 2, ...
+attached, and ``["kill", pid]``. Replies: ``["ready", pid]`` or ``["unfit", reason]`` once,
+``["started", pid]``, ``["ended", pid, wait status, cpu ns, max rss kB]``, ``["broken", reason]``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sandbox import guest
+from sandbox.jail import Jail, Use, enter, prepare
+from sandbox.namespaces import NEW_MOUNT, NEW_PID, become_nobody, enter_namespaces
+from sandbox.syscalls import call, clone
+
+_RESERVED = 8  # descriptors below are /dev/null here, so that passed ones never overlap a child's
+_PRELOAD = """math re collections itertools functools heapq typing json string random datetime
+hashlib copy bisect operator statistics fractions decimal dataclasses enum abc io textwrap
+contextlib array queue time cmath struct threading types inspect traceback""".split()
+
+
+def _shown() -> list[str]:
+    """The directories a program may read: the system's libraries and the interpreter's own."""
+    candidates = ("/usr", "/lib", "/lib64", sys.base_prefix, sys.base_exec_prefix)
+    places = {str(Path(p).resolve()) for p in candidates if Path(p).is_dir()}
+    return sorted(p for p in places if not any(p.startswith(f"{q}/") for q in places))
+
+
+def _settle(tier: str) -> Jail:
+    """Move this process to where its programs will live."""
+    shown = _shown()
+    if tier == "A":
+        enter_namespaces(shown)
+    else:
+        become_nobody()
+    jail = prepare(shown, namespaces=tier == "A")
+    call("prctl", 4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: children may not look into this process
+    os.chdir("/tmp" if tier == "A" else "/")
+    return jail
+
+
+def _occupy() -> None:
+    """Fill the numbers that children use, before anything of ours can land there."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in set(range(_RESERVED)) - {2, null}:
+        os.dup2(null, descriptor)
+
+
+def _spawn(
+    control: socket.socket, jail: Jail, role: str, use: list[Any], passed: list[int]
+) -> tuple[int, int]:
+    """Clone a child into the jail; returns its pid and a descriptor that tells of its end."""
+    pid = clone(NEW_PID | NEW_MOUNT if jail.namespaces else 0)
+    if pid == 0:
+        try:
+            for descriptor, source in enumerate(passed):
+                os.dup2(source, descriptor)
+            enter(jail, Use(*use), len(passed))
+        except BaseException as error:
+            with contextlib.suppress(BaseException):
+                control.send(json.dumps(["broken", str(error)]).encode())
+            os._exit(1)
+        guest.run(role)
+    control.send(json.dumps(["started", pid]).encode())
+    return pid, os.pidfd_open(pid)
+
+
+def serve(control: socket.socket, jail: Jail) -> NoReturn:
+    """Spawn, kill and report until the supervisor hangs up; then end with every child."""
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    children: dict[int, tuple[int, list[int]]] = {}  # pidfd -> pid, what was passed to it
+    while True:
+        for descriptor, _ in poller.poll():
+            if descriptor != control.fileno():
+                poller.unregister(descriptor)
+                _report(control, descriptor, *children.pop(descriptor))
+                continue
+            body, passed, _, _ = socket.recv_fds(control, 4096, _RESERVED)
+            if not body:
+                os._exit(0)  # children die with us (PR_SET_PDEATHSIG)
+            request = json.loads(body)
+            if request[0] == "spawn":
+                pid, ending = _spawn(control, jail, request[1], request[2], passed)
+                children[ending] = pid, passed
+                poller.register(ending, select.POLLIN)
+            elif request[1] in (pid for pid, _ in children.values()):
+                os.kill(request[1], signal.SIGKILL)
+
+
+def _report(control: socket.socket, ending: int, pid: int, passed: list[int]) -> None:
+    """Tell of a child's end; its pipes close after that, so that one event says it all."""
+    os.close(ending)
+    _, status, used = os.wait4(pid, 0)
+    cpu_ns = int((used.ru_utime + used.ru_stime) * 1e9)
+    control.send(json.dumps(["ended", pid, status, cpu_ns, used.ru_maxrss]).encode())
+    for number in passed:
+        os.close(number)
+
+
+def main(control_descriptor: int, tier: str) -> NoReturn:
+    """Become a slot of the given tier, or say why that is not possible here."""
+    control = socket.socket(fileno=fcntl.fcntl(control_descriptor, fcntl.F_DUPFD_CLOEXEC, 64))
+    _occupy()
+    sys.argv = [""]
+    try:
+        for name in _PRELOAD:
+            importlib.import_module(name)
+        jail = _settle(tier)
+    except (OSError, ImportError) as error:
+        control.send(json.dumps(["unfit", str(error)]).encode())
+        os._exit(1)
+    os.dup2(0, 2)  # until here, the supervisor could read why we failed
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps(["ready", os.getpid()]).encode())
+    serve(control, jail)
