@@ -22,12 +22,9 @@ from pathlib import Path
 CORPUS = Path(__file__).with_name("corpus")
 PREAMBLE = Path(__file__).with_name("preamble.py")
 ANY = frozenset({"correct", "wrong", "error", "timeout"})
+WRONG = frozenset({"wrong", "error", "timeout", "unverified"})
 DEFAULTS = {
-    "F": (
-        "f",
-        ("assert f(3) == 7919", "assert f(4) == 104729"),
-        (ANY - {"correct"}) | {"unverified"},
-    ),
+    "F": ("f", ("assert f(3) == 7919", "assert f(4) == 104729"), WRONG),
     "C": ("attack", ('assert attack() == "clean"',), ANY),
     "X": ("attack", ('assert attack() == "clean"',), ANY),
     "L": ("f", (), ANY),

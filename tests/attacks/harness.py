@@ -119,6 +119,7 @@ def attack_sandbox(box: Box, attack: Attack, stage: Stage) -> dict[str, object]:
         "title": attack.title,
         "verdict": "/".join(dict.fromkeys(outcome.verdict for outcome in outcomes)),
         "statuses": [test.status for test in outcomes[0].tests] if outcomes else [],
+        "wall_ms": round(sum(outcome.wall_ms for outcome in outcomes), 1),
         "cpu_ms": round(sum(outcome.cpu_ms for outcome in outcomes), 1),
         "problems": list(dict.fromkeys(problems)),
     }

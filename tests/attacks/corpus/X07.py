@@ -6,7 +6,7 @@ import zlib
 def attack():
     try:
         with open("result.json.gz", "wb") as file:
-            file.write(zlib.compress(bytes(100 << 20), 9))
+            file.write(zlib.compress(bytes(16 << 20), 9))
     except OSError:
         pass
     return "clean"
