@@ -87,7 +87,9 @@ def _demote(program: Program, test: Planned) -> Planned:
         problem = f"the test cannot run in mode {program.mode}"
         return Planned(test.index, "impossible", problem=problem)
     if test.place == "calls":
-        return plan_execution(program, test.index, test.source, ast.parse(test.source))
+        # What moves a test out of here is an answer, and no answer may bring the test inline.
+        tree = ast.parse(test.source)
+        return plan_execution(program, test.index, test.source, tree, forced=True)
     return Planned(test.index, "inline", test.source)
 
 

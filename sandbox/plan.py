@@ -16,6 +16,8 @@ from sandbox.asserts import MAX_SOURCE, Check, find_checks
 from sandbox.programs import Program, StdioTest
 
 Place = Literal["calls", "split", "inline", "stdio", "impossible"]
+_DATA = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
+_DATA_ATTRIBUTES = {name for kind in _DATA for name in dir(kind)} | {"__next__"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def plan_execution(
     modules = {name for name in names if name in sys.stdlib_module_names}
     names -= modules
     split = Planned(index, "split", test, names=sorted(names), modules=sorted(modules))
-    if forced or not (_needs_objects(tree, names) or names & _objects(program.code)):
+    needs_objects = _needs_objects(tree, names) or _uses_objects(tree, names, program.entry_point)
+    if forced or not needs_objects:
         return split
     return Planned(index, "inline", test)
 
@@ -125,15 +128,35 @@ def _needs_objects(tree: ast.Module, names: set[str]) -> bool:
     return False
 
 
-def _objects(code: str) -> set[str]:
-    """The program's module-level names that are not functions."""
-    try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    found = {node.name for node in body if isinstance(node, ast.ClassDef)}
-    for node in body:
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-    return found
+def _uses_objects(tree: ast.Module, names: set[str], entry_point: str | None) -> bool:
+    """Whether the test uses a name of the program as a class or a variable.
+
+    Told from the test alone: a program that could choose would have its tests move in with it.
+    """
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    functions = {id(call.func) for call in calls}
+    functions |= {id(argument) for call in calls for argument in call.args}
+    functions |= {id(keyword.value) for call in calls for keyword in call.keywords}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+            is_class = node.id.lstrip("_")[:1].isupper() and node.id != entry_point
+            if is_class or id(node) not in functions:
+                return True
+    return _asks_more_than_data(tree, names | {"candidate"})
+
+
+def _asks_more_than_data(tree: ast.Module, names: set[str]) -> bool:
+    """Whether an attribute of an answer is read that no builtin data has."""
+
+    holders: set[str] = set()
+
+    def is_answer(node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in holders
+        return isinstance(node, ast.Call) and ast.unparse(node.func) in names
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and is_answer(node.value):
+            holders |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    asked = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return any(node.attr not in _DATA_ATTRIBUTES and is_answer(node.value) for node in asked)

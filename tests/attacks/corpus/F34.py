@@ -9,7 +9,7 @@ class Agreeable:
 
 def f(x):
     answer = []
-    for _ in range(98):
+    for _ in range(99):
         answer = [answer]
     return answer
 
