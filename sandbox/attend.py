@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sandbox.orders import ENDED, STARTED
 from sandbox.programs import Limits
 from sandbox.supervisor import Slot, SlotLost
 from sandbox.wire import NotPlainData, unpack
@@ -210,11 +211,12 @@ class Watch:
 
     def _hear(self) -> None:
         message = self.slot.hear()
-        if message[0] == "started":
-            next(p for p in self.processes if p.pid is None).pid = message[1]
-        elif message[0] == "ended":
-            process = next(p for p in self.processes if p.pid == message[1])
-            _, _, process.status, process.cpu_ns, process.max_rss_kb = message
+        if len(message) == STARTED.size:
+            next(p for p in self.processes if p.pid is None).pid = STARTED.unpack(message)[1]
+        else:
+            _, pid, status, cpu_ns, max_rss_kb = ENDED.unpack(message)
+            process = next(p for p in self.processes if p.pid == pid)
+            process.status, process.cpu_ns, process.max_rss_kb = status, cpu_ns, max_rss_kb
             if process is self.processes[-1]:  # without the tester, its program has no purpose
                 self._kill()
 

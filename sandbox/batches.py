@@ -64,6 +64,9 @@ class Conversation:
             self.loaded = True
             watch.mark()
             return
+        if message[0] == "gone" and not self.calls_place:
+            self.lost = "died"
+            return
         if message[0] != "broken":
             raise NotPlainData("neither ready nor broken")
         self.broken = TestResult(*_raised(message[1], message[2]))

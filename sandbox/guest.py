@@ -32,12 +32,16 @@ _MESSAGE = 300  # characters of an exception's message that travel
 _exit = os._exit
 
 
-def run(role: str) -> NoReturn:
-    """Play a role to its end; no finaliser, thread or exit hook can keep the process alive."""
+def furnish() -> None:
+    """Make the slot's interpreter what every program shall find."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     random.seed(0)
     for name in ("exit", "quit"):
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+
+
+def run(role: str) -> NoReturn:
+    """Play a role to its end; no finaliser, thread or exit hook can keep the process alive."""
     roles = {"calls": _answer_calls, "script": _run_script, "tester": _test, "inline": _inline}
     gc.enable()
     code = 1
@@ -155,12 +159,11 @@ def _exit_status(code: object) -> int:
 def _test() -> int:
     """Run test code against proxies; the program is on the other end of LINK."""
     job = read_message(CHANNEL)
-    greeting = read_message(LINK)
-    if greeting[0] != "ready":
-        write_all(CHANNEL, pack(["broken", *[str(word)[:_MESSAGE] for word in greeting[1:3]]]))
-        return 0
-    write_all(CHANNEL, pack(["ready"]))
     link = judging.Link(LINK)
+    greeting = link.greet()
+    write_all(CHANNEL, pack(greeting))
+    if greeting[0] != "ready":
+        return 0
     for test in job["tests"]:
         result = judging.run_split(test, job["entry"], link)
         write_all(CHANNEL, pack([test["index"], *result]))

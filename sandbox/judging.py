@@ -27,6 +27,10 @@ class ProgramLost(BaseException):
     """The program's process died or broke the protocol; no test may catch this by accident."""
 
 
+class NoAnswer(BaseException):
+    """The program returned something that is not plain data."""
+
+
 class CannotSplit(BaseException):
     """A test hands the program something that is not plain data."""
 
@@ -38,6 +42,18 @@ class Link:
         self._descriptor = descriptor
         self.lost: str | None = None
         self.calls = 0
+
+    def greet(self) -> list[str]:
+        """What the program says when it is loaded: "ready", or "broken" and why, or "gone"."""
+        try:
+            greeting = read_message(self._descriptor)
+        except (EOFError, OSError, NotPlainData):
+            return ["gone"]
+        if greeting == ["ready"]:
+            return ["ready"]
+        if type(greeting) is list and len(greeting) == 3 and greeting[0] == "broken":
+            return [str(word)[:300] for word in greeting]
+        return ["gone"]
 
     def ask(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Call a function of the program; raises what it raised, by name."""
@@ -56,9 +72,9 @@ class Link:
         if type(answer) is not list or len(answer) < 3 or answer[0] != number:
             self._lose("protocol")
         if answer[1] == "value":
-            return decode(answer[2])
+            return _decoded(answer[2])
         if answer[1] == "opaque":
-            raise TypeError(f"the program returned {str(answer[2])[:200]}")
+            raise NoAnswer(str(answer[2])[:300])
         raise _exception(str(answer[2]), str(answer[3]) if len(answer) > 3 else "")
 
     def _exchange(self, question: list[Any]) -> Any:
@@ -73,6 +89,13 @@ class Link:
     def _lose(self, why: str) -> None:
         self.lost = why
         raise ProgramLost(why)
+
+
+def _decoded(value: Any) -> Any:
+    try:
+        return decode(value)
+    except NotPlainData as error:
+        raise NoAnswer(str(error)) from None
 
 
 def _exception(name: str, message: str) -> Exception:
@@ -129,6 +152,8 @@ def _run(source: str, namespace: dict[str, Any], entry: Any, calls: Callable[[],
         return ["fail", f"AssertionError: {_text(error)}".removesuffix(": ")]
     except ProgramLost as error:
         return [str(error), None]
+    except NoAnswer as error:
+        return ["fail", str(error)]
     except CannotSplit as error:
         return ["unsplit", str(error)]
     except MemoryError:

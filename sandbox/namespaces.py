@@ -10,7 +10,7 @@ import os
 import struct
 from pathlib import Path
 
-from sandbox.syscalls import call
+from sandbox.syscalls import Step, call, step
 
 NEW_MOUNT, NEW_PID = 0x20000, 0x20000000
 _NEW_USER = 0x10000000
@@ -30,11 +30,11 @@ def _mount(
     call("mount", os.fsencode(source), os.fsencode(target), encoded[0], flags, encoded[1])
 
 
-def mount_box(*, disk_mb: int, files: int) -> None:
+def plan_box(*, disk_mb: int, files: int) -> list[Step]:
     """Mount a private, empty /tmp and go there (in a program's own mount namespace)."""
-    options = f"size={disk_mb}m,nr_inodes={files},mode=1777"
-    _mount("tmpfs", "/tmp", "tmpfs", _NOSUID | _NODEV | _NOEXEC, options)
-    os.chdir("/tmp")
+    options = f"size={disk_mb}m,nr_inodes={files},mode=1777".encode()
+    flags = _NOSUID | _NODEV | _NOEXEC
+    return [step("mount", b"tmpfs", b"/tmp", b"tmpfs", flags, options), step("chdir", b"/tmp")]
 
 
 def become_nobody() -> None:

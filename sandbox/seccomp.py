@@ -11,11 +11,12 @@ import ctypes
 import platform
 import struct
 
-from sandbox.syscalls import ALLOWED, OTHER, call, numbers
+from sandbox.syscalls import ALLOWED, OTHER, Step, numbers, step
 
 _ALLOW, _EPERM, _ENOSYS, _ENOTTY, _KILL = 0x7FFF0000, 0x50001, 0x50026, 0x50019, 0x80000000
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _RETURN, _GOTO, _EQUAL, _AT_LEAST, _ANY_BIT, _AND = 0x20, 0x06, 0x05, 0x15, 0x35, 0x45, 0x54
+_SET_SECCOMP, _MODE_FILTER = 22, 2
 _END = 480  # above every number in the tables
 # Without a PID namespace signals would reach other processes; without a private /tmp these would
 # change files that Landlock does not protect (it knows no chmod and no utime).
@@ -113,9 +114,9 @@ def build_filter(*, namespaces: bool) -> bytes:
     return b"".join(head + _tree(ranges))
 
 
-def install_filter(program: bytes) -> None:
-    """Put this thread under the filter for ever (needs no_new_privs)."""
+def plan_filter(program: bytes) -> Step:
+    """The call that puts a thread under the filter for ever (needs no_new_privs)."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    call("prctl", 22, 2, ctypes.addressof(keep := ctypes.create_string_buffer(header)), 0, 0)
-    del keep, buffer
+    install = step("prctl", _SET_SECCOMP, _MODE_FILTER, header, 0, 0)
+    return install._replace(alive=buffer)

@@ -8,15 +8,14 @@ inside a real jail; a tier that cannot be had is refused, never weakened.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+from sandbox.orders import ROLES, SPAWN, STARTED
 from sandbox.programs import Limits
 
 TIERS = ("A", "A-", "B")
@@ -109,21 +108,21 @@ class Slot:
         """Wait until it is warm."""
         self.control.settimeout(_START_S)
         try:
-            word, detail = self.hear()
+            word = self.hear()
         except (SlotLost, TimeoutError):
             self._process.kill()
             assert self._process.stderr is not None  # it is a pipe
             last = self._process.stderr.read(4096).decode(errors="replace").strip()
-            word, detail = "unfit", f"{python} ended at once: {last[-300:] or 'no message'}"
-        if word != "ready":
+            word = f"u{python} ended at once: {last[-300:] or 'no message'}".encode()
+        if word != b"r":
             self.close()
-            raise SlotLost(str(detail))
+            raise SlotLost(word[1:].decode(errors="replace"))
         self.control.settimeout(None)
 
     def spawn(self, role: str, limits: Limits, descriptors: list[int]) -> None:
         """Ask for a jailed process with these as its descriptors 0, 1, 2, ..."""
-        use = [limits.cpu_s, limits.memory_mb, limits.disk_mb, limits.files, limits.file_mb]
-        request = json.dumps(["spawn", role, [*use, limits.threads]]).encode()
+        sizes = (limits.memory_mb, limits.disk_mb, limits.files, limits.file_mb, limits.threads)
+        request = SPAWN.pack(b"S", ROLES.index(role), limits.cpu_s, *sizes)
         try:
             socket.send_fds(self.control, [request], descriptors)
         except OSError as error:
@@ -132,20 +131,19 @@ class Slot:
     def kill(self, pid: int) -> None:
         """Ask for the end of a process; its report follows."""
         with contextlib.suppress(OSError):
-            self.control.send(json.dumps(["kill", pid]).encode())
+            self.control.send(STARTED.pack(b"k", pid))
 
-    def hear(self) -> list[Any]:
-        """The slot's next message; raises SlotLost when there will be none."""
+    def hear(self) -> bytes:
+        """The slot's next message (`orders`); raises SlotLost when there will be none."""
         try:
             body = self.control.recv(4096)
         except ConnectionError as error:
             raise SlotLost(f"the slot is gone: {error}") from None
         if not body:
             raise SlotLost("the slot is gone")
-        message: list[Any] = json.loads(body)
-        if message[0] == "broken":
-            raise SlotLost(f"the jail failed: {message[1]}")
-        return message
+        if body[:1] == b"b":
+            raise SlotLost(f"the jail failed: {body[1:].decode(errors='replace')}")
+        return body
 
     def abort(self) -> None:
         """End it from any thread, with everything in it; whoever talks to it sees SlotLost."""

@@ -10,6 +10,7 @@ import functools
 import os
 import platform
 import signal
+from typing import Any, NamedTuple
 
 # name, x86-64 number, aarch64 number ("-": no such call there). What a Python program may need:
 ALLOWED = """
@@ -46,8 +47,8 @@ tgkill 234 131
 OTHER = """
 clone 56 220 | clone3 435 435 | ioctl 16 29 | prctl 157 167 | socketpair 53 199 | sendto 44 206
 prlimit64 302 261 | fcntl 72 25 | capset 126 91 | pivot_root 155 41 | mount 165 40
-umount2 166 39 | mount_setattr 442 442 | unshare 272 97 | landlock_create_ruleset 444 444
-landlock_add_rule 445 445 | landlock_restrict_self 446 446
+umount2 166 39 | setsid 112 157 | mount_setattr 442 442 | unshare 272 97
+landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
 
 
@@ -73,14 +74,38 @@ def _number(name: str) -> int:
     return {**numbers(ALLOWED), **numbers(OTHER)}[name]
 
 
+class Step(NamedTuple):
+    """A system call whose arguments are ready; `keep` receives its result."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    keep: Any = None
+    alive: Any = None  # what an argument points into
+
+
+def step(name: str, *arguments: Any, keep: Any = None) -> Step:
+    """Prepare a system call; integers become C longs, ctypes objects and bytes stay."""
+    values = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return Step(name, (ctypes.c_long(_number(name)), *values), keep)
+
+
+def take(steps: list[Step]) -> None:
+    """Make prepared calls in order; raises OSError at the first that fails."""
+    syscall = _libc().syscall
+    for name, arguments, keep, _ in steps:
+        result = syscall(*arguments)
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"{name}: {os.strerror(number)}")
+        if keep is not None:
+            keep.value = result
+
+
 def call(name: str, *arguments: int | bytes | None) -> int:
     """Make a system call; raises OSError that names it."""
-    values = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    result: int = _libc().syscall(ctypes.c_long(_number(name)), *values)
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
-    return result
+    result = ctypes.c_long()
+    take([step(name, *arguments, keep=result)])
+    return result.value
 
 
 def clone(flags: int) -> int:

@@ -21,15 +21,23 @@ _SUSPICIOUS = re.compile(
 )
 
 
+def _other(node: ast.expr) -> ast.expr:
+    """A random value of the same kind, so that a program that looks for it takes it as well."""
+    if isinstance(node, ast.List | ast.Tuple) and node.elts:
+        return type(node)([_other(node.elts[0]), *node.elts[1:]], ast.Load())
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, bool):
+        return ast.Constant(not value)
+    if isinstance(value, int | float):
+        return ast.Constant(value + 1 + secrets.randbelow(1000))
+    return ast.Constant(f"tripwire {secrets.token_hex(8)}")
+
+
 class _Falsified(ast.NodeTransformer):
     """Replaces expected values by random ones, in assertions only."""
 
     def __init__(self) -> None:
         self.changes = 0
-
-    def _token(self) -> ast.expr:
-        self.changes += 1
-        return ast.Constant(f"tripwire {secrets.token_hex(8)}")
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """Falsify a plain assertion."""
@@ -40,8 +48,9 @@ class _Falsified(ast.NodeTransformer):
         """Falsify a unittest assertion."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if name in _METHODS and len(node.args) > 1:
-            token = self._token()
-            node.args[1] = ast.List([token], ast.Load()) if name == "assertIn" else token
+            other = _other(node.args[1])
+            node.args[1] = ast.List([other], ast.Load()) if name == "assertIn" else other
+            self.changes += 1
         elif name in ("assertTrue", "assertFalse") and node.args:
             node.args[0] = ast.UnaryOp(ast.Not(), node.args[0])
             self.changes += 1
@@ -49,9 +58,10 @@ class _Falsified(ast.NodeTransformer):
 
     def _falsify(self, test: Any) -> ast.expr:
         if isinstance(test, ast.Compare) and isinstance(test.ops[-1], _EQUALITY):
-            token = self._token()
+            other = _other(test.comparators[-1])
             is_in = isinstance(test.ops[-1], ast.In)
-            test.comparators[-1] = ast.List([token], ast.Load()) if is_in else token
+            test.comparators[-1] = ast.List([other], ast.Load()) if is_in else other
+            self.changes += 1
             return ast.copy_location(test, test)
         numbers = _Shifted()
         shifted: ast.expr = numbers.visit(test)

@@ -3,30 +3,30 @@
 It never sees code, tests or answers: they travel through descriptors that the supervisor passes
 along and only the child reads, so a child finds nothing of other programs in inherited memory.
 
-Requests, one datagram each: ``["spawn", role, use]`` with the child's descriptors 0, 1, 2, ...
-attached, and ``["kill", pid]``. Replies: ``["ready", pid]`` or ``["unfit", reason]`` once,
-``["started", pid]``, ``["ended", pid, wait status, cpu ns, max rss kB]``, ``["broken", reason]``.
+Requests, one datagram each (`orders`): spawn, with the child's descriptors 0, 1, 2, ... attached,
+and kill. Replies: ready or unfit once, then started, ended and broken.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import gc
 import importlib
-import json
 import os
 import select
 import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sandbox import guest
-from sandbox.jail import Jail, Use, enter, prepare
+from sandbox.jail import Jail, Use, plan_entry, prepare
 from sandbox.namespaces import NEW_MOUNT, NEW_PID, become_nobody, enter_namespaces
-from sandbox.syscalls import call, clone
+from sandbox.orders import ENDED, ROLES, SPAWN, STARTED
+from sandbox.syscalls import Step, call, clone, take
 
 _RESERVED = 8  # descriptors below are /dev/null here, so that passed ones never overlap a child's
 _PRELOAD = """math re collections itertools functools heapq typing json string random datetime
@@ -61,22 +61,27 @@ def _occupy() -> None:
         os.dup2(null, descriptor)
 
 
-def _spawn(
-    control: socket.socket, jail: Jail, role: str, use: list[Any], passed: list[int]
-) -> tuple[int, int]:
+@functools.lru_cache(maxsize=16)
+def _entry(jail: Jail, order: bytes, descriptors: int) -> tuple[str, list[Step]]:
+    _, role, *use = SPAWN.unpack(order)
+    return ROLES[role], plan_entry(jail, Use(*use), descriptors)
+
+
+def _spawn(control: socket.socket, jail: Jail, order: bytes, passed: list[int]) -> tuple[int, int]:
     """Clone a child into the jail; returns its pid and a descriptor that tells of its end."""
+    role, steps = _entry(jail, order, len(passed))
     pid = clone(NEW_PID | NEW_MOUNT if jail.namespaces else 0)
     if pid == 0:
         try:
             for descriptor, source in enumerate(passed):
                 os.dup2(source, descriptor)
-            enter(jail, Use(*use), len(passed))
+            take(steps)
         except BaseException as error:
             with contextlib.suppress(BaseException):
-                control.send(json.dumps(["broken", str(error)]).encode())
+                control.send(b"b" + str(error).encode()[:1000])
             os._exit(1)
         guest.run(role)
-    control.send(json.dumps(["started", pid]).encode())
+    control.send(STARTED.pack(b"s", pid))
     return pid, os.pidfd_open(pid)
 
 
@@ -91,16 +96,17 @@ def serve(control: socket.socket, jail: Jail) -> NoReturn:
                 poller.unregister(descriptor)
                 _report(control, descriptor, *children.pop(descriptor))
                 continue
-            body, passed, _, _ = socket.recv_fds(control, 4096, _RESERVED)
+            body, passed, _, _ = socket.recv_fds(control, 256, _RESERVED)
             if not body:
                 os._exit(0)  # children die with us (PR_SET_PDEATHSIG)
-            request = json.loads(body)
-            if request[0] == "spawn":
-                pid, ending = _spawn(control, jail, request[1], request[2], passed)
+            if len(body) == SPAWN.size:
+                pid, ending = _spawn(control, jail, body, passed)
                 children[ending] = pid, passed
                 poller.register(ending, select.POLLIN)
-            elif request[1] in (pid for pid, _ in children.values()):
-                os.kill(request[1], signal.SIGKILL)
+                continue
+            _, doomed = STARTED.unpack(body)
+            if doomed in (pid for pid, _ in children.values()):
+                os.kill(doomed, signal.SIGKILL)
 
 
 def _report(control: socket.socket, ending: int, pid: int, passed: list[int]) -> None:
@@ -108,7 +114,7 @@ def _report(control: socket.socket, ending: int, pid: int, passed: list[int]) ->
     os.close(ending)
     _, status, used = os.wait4(pid, 0)
     cpu_ns = int((used.ru_utime + used.ru_stime) * 1e9)
-    control.send(json.dumps(["ended", pid, status, cpu_ns, used.ru_maxrss]).encode())
+    control.send(ENDED.pack(b"e", pid, status, cpu_ns, used.ru_maxrss))
     for number in passed:
         os.close(number)
 
@@ -123,10 +129,11 @@ def main(control_descriptor: int, tier: str) -> NoReturn:
             importlib.import_module(name)
         jail = _settle(tier)
     except (OSError, ImportError) as error:
-        control.send(json.dumps(["unfit", str(error)]).encode())
+        control.send(b"u" + str(error).encode()[:1000])
         os._exit(1)
     os.dup2(0, 2)  # until here, the supervisor could read why we failed
+    guest.furnish()
     gc.collect()
     gc.freeze()
-    control.send(json.dumps(["ready", os.getpid()]).encode())
+    control.send(b"r")
     serve(control, jail)
