@@ -14,6 +14,7 @@ import signal
 import stat
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from sandbox.namespaces import plan_box
 from sandbox.seccomp import build_filter, plan_filter
@@ -23,6 +24,7 @@ _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
 # In its own /tmp a program may do all but execute and make devices or use their ioctls.
 _NOT_IN_BOX = 1 << 0 | 1 << 6 | 1 << 11 | 1 << 15
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_GROWTH = 256  # threads that a user may start elsewhere while a slot lives
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
 
 
@@ -47,6 +49,7 @@ class Jail:
     ruleset: bytes  # struct landlock_ruleset_attr; empty where the kernel has no Landlock
     rights: int  # every file right that the ruleset handles
     rules: tuple[bytes, ...]
+    others: int  # threads that the kernel counts with the program's; 0 in a user namespace
 
 
 def landlock_abi() -> int:
@@ -78,7 +81,21 @@ def prepare(shown: list[str], *, namespaces: bool) -> Jail:
             allowed |= _WRITE_FILE
         rules.append(struct.pack("=Qi", allowed, descriptor))
     ruleset = attributes[:size] if abi else b""
-    return Jail(namespaces, build_filter(namespaces=namespaces), ruleset, rights, tuple(rules))
+    others = 0 if namespaces else _count_threads() + _GROWTH
+    calls = build_filter(namespaces=namespaces)
+    return Jail(namespaces, calls, ruleset, rights, tuple(rules), others)
+
+
+def _count_threads() -> int:
+    """Threads of this user on the whole machine, as RLIMIT_NPROC counts them."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*/task"):
+        try:
+            if process.stat().st_uid == os.getuid():
+                count += len(list(process.iterdir()))
+        except OSError:
+            continue  # it ended meanwhile
+    return count
 
 
 def plan_entry(jail: Jail, use: Use, descriptors: int) -> list[Step]:
@@ -128,8 +145,7 @@ def _plan_limits(jail: Jail, use: Use) -> list[Step]:
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_SIGPENDING: 64,
     }
-    if jail.namespaces:  # elsewhere the user's other processes would be counted too
-        limits[resource.RLIMIT_NPROC] = use.threads
+    limits[resource.RLIMIT_NPROC] = use.threads + jail.others
     steps = []
     for name, limit in limits.items():
         _, hard = resource.getrlimit(name)

@@ -147,7 +147,6 @@ def _uses_objects(tree: ast.Module, names: set[str], entry_point: str | None) ->
 
 def _asks_more_than_data(tree: ast.Module, names: set[str]) -> bool:
     """Whether an attribute of an answer is read that no builtin data has."""
-
     holders: set[str] = set()
 
     def is_answer(node: ast.AST) -> bool:

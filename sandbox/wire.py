@@ -25,9 +25,7 @@ _DICTS = (dict, collections.Counter, collections.defaultdict, collections.Ordere
 _LAZY: tuple[Any, ...] = (iter([]), iter(()), iter({}), map(abs, []), zip(), filter(None, []))
 _LAZY += (range(0), reversed([]), enumerate([]), {}.keys(), {}.values(), {}.items())
 _ITERATORS = {type(thing) for thing in _LAZY} | {types.GeneratorType}
-_DECODED: set[Any] = {
-    type(iter([]))
-}  # what an iterator is on this side; it can always be handed back
+_DECODED: set[Any] = {type(iter([]))}  # an iterator on arrival; it can always be handed back
 
 
 class NotPlainData(ValueError):

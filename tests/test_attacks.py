@@ -33,7 +33,7 @@ def is_row(line):
 def harness(*arguments):
     """Rows of the harness by attack, its last line (or what it complained of), its exit status."""
     command = [sys.executable, str(ATTACKS / "harness.py"), "--as-user", "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     lines = done.stdout.splitlines()
     rows = {row["id"]: row for row in map(json.loads, filter(is_row, lines))}
     return rows, (lines or done.stderr.splitlines() or ["no output"])[-1], done.returncode

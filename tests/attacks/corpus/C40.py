@@ -12,4 +12,4 @@ def attack():
     except RuntimeError:
         pass
     stop.set()
-    return loot(f"{started} threads") if started >= 300 else "clean"
+    return loot(f"{started} threads") if started >= 500 else "clean"
