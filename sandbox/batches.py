@@ -7,7 +7,7 @@ loaded, every test of the batch has that result.
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class Conversation:
         self._answers: list[list[Any]] = []
         self.questions = [
             [
-                [secrets.randbits(48), call.name, call.arguments, call.keywords]
+                [int.from_bytes(os.urandom(6), "big"), call.name, call.arguments, call.keywords]
                 for check in test.checks
                 for call in check.calls
             ]

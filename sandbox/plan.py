@@ -51,10 +51,14 @@ def plan_test(program: Program, index: int) -> Planned:
             return Planned(index, "impossible", problem=f"mode {program.mode} has no stdin")
         return Planned(index, "stdio", stdio=test)
     try:
-        tree = ast.parse(test)
+        return _plan_code(program, index, test)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problem = f"the test does not parse: {type(error).__name__}"
         return Planned(index, "impossible", problem=problem)
+
+
+def _plan_code(program: Program, index: int, test: str) -> Planned:
+    tree = ast.parse(test)
     place = program.mode
     if place == "inline":
         return Planned(index, "inline", test)

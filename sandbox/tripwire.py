@@ -8,8 +8,8 @@ in-process forgeries of the attack corpus; input changed in place (F18) is not a
 from __future__ import annotations
 
 import ast
+import os
 import re
-import secrets
 from typing import Any
 
 _EQUALITY = (ast.Eq, ast.Is, ast.In)
@@ -29,8 +29,8 @@ def _other(node: ast.expr) -> ast.expr:
     if isinstance(value, bool):
         return ast.Constant(not value)
     if isinstance(value, int | float):
-        return ast.Constant(value + 1 + secrets.randbelow(1000))
-    return ast.Constant(f"tripwire {secrets.token_hex(8)}")
+        return ast.Constant(value + 1 + int.from_bytes(os.urandom(2), "big"))
+    return ast.Constant(f"tripwire {os.urandom(8).hex()}")
 
 
 class _Falsified(ast.NodeTransformer):
@@ -81,27 +81,30 @@ class _Shifted(ast.NodeTransformer):
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         """Replace what is subtracted."""
         if isinstance(node.op, ast.Sub):
-            node.right = self._number()
+            node.right = self._number(node.right)
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Replace the second argument of isclose; look into abs and the like."""
         if ast.unparse(node.func).endswith("isclose") and len(node.args) > 1:
-            node.args[1] = self._number()
+            node.args[1] = self._number(node.args[1])
             return node
         return self.generic_visit(node) if ast.unparse(node.func) == "abs" else node
 
-    def _number(self) -> ast.expr:
+    def _number(self, node: ast.expr) -> ast.expr:
         self.changes += 1
-        return ast.Constant(1e9 + secrets.randbelow(10**6) + 0.5)
+        value = node.value if isinstance(node, ast.Constant) else None
+        return _other(node if isinstance(value, int | float) else ast.Constant(1e9))
 
 
 def falsify(source: str) -> str | None:
     """The test with every expectation made false, or None if it has none that can be."""
-    tree = ast.parse(source)
     change = _Falsified()
-    change.visit(tree)
-    return ast.unparse(ast.fix_missing_locations(tree)) if change.changes else None
+    try:
+        tree = change.visit(ast.parse(source))
+        return ast.unparse(ast.fix_missing_locations(tree)) if change.changes else None
+    except RecursionError:
+        return None
 
 
 def suspicious_words(code: str) -> list[str]:

@@ -29,7 +29,7 @@ from sandbox.orders import ENDED, ROLES, SPAWN, STARTED
 from sandbox.syscalls import Step, call, clone, take
 
 _RESERVED = 8  # descriptors below are /dev/null here, so that passed ones never overlap a child's
-_PRELOAD = """math re collections itertools functools heapq typing json string random datetime
+PRELOAD = """math re collections itertools functools heapq typing json string random datetime
 hashlib copy bisect operator statistics fractions decimal dataclasses enum abc io textwrap
 contextlib array queue time cmath struct threading types inspect traceback""".split()
 
@@ -125,7 +125,7 @@ def main(control_descriptor: int, tier: str) -> NoReturn:
     _occupy()
     sys.argv = [""]
     try:
-        for name in _PRELOAD:
+        for name in PRELOAD:
             importlib.import_module(name)
         jail = _settle(tier)
     except (OSError, ImportError) as error:

