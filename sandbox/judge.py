@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import replace
 from typing import Literal
 
+from sandbox.asserts import parse
 from sandbox.batches import run_batch
 from sandbox.outcomes import Outcome, TestResult, Verdict, conclude
 from sandbox.plan import Place, Planned, plan_execution, plan_test
@@ -88,7 +88,7 @@ def _demote(program: Program, test: Planned) -> Planned:
         return Planned(test.index, "impossible", problem=problem)
     if test.place == "calls":
         # What moves a test out of here is an answer, and no answer may bring the test inline.
-        tree = ast.parse(test.source)
+        tree = parse(test.source)
         return plan_execution(program, test.index, test.source, tree, forced=True)
     return Planned(test.index, "inline", test.source)
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sandbox.asserts import MAX_SOURCE, Check, find_checks
+from sandbox.asserts import MAX_SOURCE, Check, find_checks, parse
 from sandbox.programs import Program, StdioTest
 
 Place = Literal["calls", "split", "inline", "stdio", "impossible"]
@@ -58,7 +58,7 @@ def plan_test(program: Program, index: int) -> Planned:
 
 
 def _plan_code(program: Program, index: int, test: str) -> Planned:
-    tree = ast.parse(test)
+    tree = parse(test)
     place = program.mode
     if place == "inline":
         return Planned(index, "inline", test)
@@ -66,7 +66,7 @@ def _plan_code(program: Program, index: int, test: str) -> Planned:
         checks = find_checks(tree, program.entry_point)
         if checks is not None:
             return Planned(index, "calls", test, checks)
-        tree = ast.parse(test)  # find_checks took the other one apart
+        tree = parse(test)  # find_checks took the other one apart
     if place in ("calls", "stdio"):
         return Planned(index, "impossible", problem=f"the test cannot run in mode {place}")
     return plan_execution(program, index, test, tree, forced=place == "split")
