@@ -62,12 +62,12 @@ def test_the_harness_reached_its_end(tier):
 def test_a_judge_without_a_sandbox_falls_for_the_corpus():
     """The corpus bites: without a sandbox most attacks succeed, so silence above means something.
 
-    The figures are lower bounds for any Linux; 25 of 29 and 58 of 88 here.
+    The figures are lower bounds for any Linux; 31 of 37 forgeries and 58 of 87 break-outs here.
     """
     rows, _, status = harnesses()["none"].result()
     fooled = {name for name, row in rows.items() if row["problems"]}
-    assert sum(name[0] == "F" for name in fooled) >= 22
-    assert sum(name[0] in "CX" for name in fooled) >= 45
+    assert sum(name[0] == "F" for name in fooled) >= 28
+    assert sum(name[0] in "CX" for name in fooled) >= 50
     assert {"C10", "C11"} <= {name for name in fooled if rows[name]["verdict"] == "dead"}
     assert status == 1
 
