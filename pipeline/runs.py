@@ -9,6 +9,8 @@ DIR/report.html     the run as a page
 
 import importlib.metadata
 import logging
+import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
     from pipeline.reporting.report import write_report
     from pipeline.trainers.export import emit
 
+    _mind_interrupts()
     parameters = resolve(function, given)
     name = str(function.name)
     _check_folder(run, name)
@@ -52,6 +55,14 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
         dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
         write_report(run.folder)
     return dataset
+
+
+def _mind_interrupts() -> None:
+    """Make Ctrl-C end waits again: polars installs a handler under which they go on."""
+    import polars  # noqa: F401  # before, not after
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def read_config(file: Path) -> tuple[str, dict[str, Any]]:
