@@ -87,11 +87,18 @@ def ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
+def draw_chunk(index: int, seed: int, size: int = CHUNK) -> list[Example]:
+    """Draw the index-th examples of the endless corpus."""
+    rng = random.Random(f"train_nano/{seed}/{index}")
+    stages = rng.choices(STAGES, [stage.share for stage in STAGES], k=size)
+    return [stage.draw(rng) for stage in stages]
+
+
 def main() -> None:
     """Train, and write the model's folder."""
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run = Run(lambda index: _chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
+    run = Run(lambda index: draw_chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
     tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
     model = build_model(tokenizer, args.seed)
     seen = train(model, tokenizer, run, args.state)
@@ -107,13 +114,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, default=Path("runs/train_nano/state.pt"))
     return parser.parse_args()
-
-
-def _chunk(index: int, seed: int) -> list[Example]:
-    """Draw the index-th 2,048 examples of the endless corpus."""
-    rng = random.Random(f"train_nano/{seed}/{index}")
-    stages = rng.choices(STAGES, [stage.share for stage in STAGES], k=CHUNK)
-    return [stage.draw(rng) for stage in stages]
 
 
 def _problem(rng: random.Random) -> dict[str, Any]:
