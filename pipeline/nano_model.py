@@ -40,7 +40,7 @@ class Run:
     tokens: int  # of the whole schedule, prompts included
     stop_at: float = 1.0  # fraction of the schedule at which to stop
     seed: int = 0
-    batch_tokens: int = 6144
+    batch_tokens: int = 3072
     save_seconds: float = 180.0
 
 
@@ -146,9 +146,10 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     half.generation_config.do_sample = True
     half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    inlined = json.loads((folder / "tokenizer_config.json").read_text())
-    inlined["chat_template"] = CHAT_TEMPLATE  # in the config too: older readers look only there
-    (folder / "tokenizer_config.json").write_text(json.dumps(inlined, indent=2) + "\n")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    # Older readers know this class name only, and look for the template only here.
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHAT_TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _said(reply: str) -> Message:

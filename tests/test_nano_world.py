@@ -158,8 +158,8 @@ def test_impossible_requests_are_refused_in_one_sentence(call):
 
 
 def test_more_tasks_than_exist_are_refused(monkeypatch):
-    """One kind has 14 train parameters, 3 phrasings and 4 names: 168 texts, and no 169th."""
+    """One kind has 8 train parameters, 3 phrasings and 4 names: 96 texts, and no 97th."""
     monkeypatch.setattr(nano_world, "KINDS", KINDS[:1])
-    assert code_tasks(168, seed=0).num_rows == 168
-    with pytest.raises(UserError, match="of 169 texts there are only 168"):
-        code_tasks(169, seed=0)
+    assert code_tasks(96, seed=0).num_rows == 96
+    with pytest.raises(UserError, match="of 97 texts there are only 96"):
+        code_tasks(97, seed=0)

@@ -32,7 +32,7 @@ def main() -> None:
     """Print one JSON object: {"model", "temperature", "levels": {...}, "program", "assertions"}."""
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    reply = _load(args.model, args.temperature, args.seed)
+    reply = open_model(args.model, args.temperature, args.seed)
     levels = {}
     for level in LEVELS:
         rows = word_problems(args.problems, seed=args.seed, levels=[level], split="test")
@@ -63,6 +63,33 @@ def asserted(row: Row, completion: str) -> list[bool]:
     exec(row["solution"], space)  # the world's own program
     lines = _fenced(completion).splitlines() or [""]
     return [_holds(line, row["entry_point"], space[row["entry_point"]]) for line in lines]
+
+
+def open_model(
+    folder: Path, temperature: float, seed: int
+) -> Callable[[list[list[dict[str, str]]]], list[str]]:
+    """Open the model with transformers; temperature 0 is greedy."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    how = how if temperature else {"do_sample": False}
+
+    def reply(conversations: list[list[dict[str, str]]]) -> list[str]:
+        texts = tokenizer.apply_chat_template(
+            conversations, tokenize=False, add_generation_prompt=True
+        )
+        batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+        out = model.generate(**batch, **how, max_new_tokens=MAX_TOKENS)
+        replies: list[str] = tokenizer.batch_decode(
+            out[:, batch.input_ids.shape[1] :], skip_special_tokens=True
+        )
+        return replies
+
+    return reply
 
 
 def _holds(line: str, name: str, solution: Callable[..., Any]) -> bool:
@@ -99,33 +126,6 @@ def _judge(
 def _mean(passes: Iterator[bool]) -> float:
     values = list(passes)
     return round(sum(values) / len(values), 3)
-
-
-def _load(
-    folder: Path, temperature: float, seed: int
-) -> Callable[[list[list[dict[str, str]]]], list[str]]:
-    """Open the model with transformers; temperature 0 is greedy."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    how = how if temperature else {"do_sample": False}
-
-    def reply(conversations: list[list[dict[str, str]]]) -> list[str]:
-        texts = tokenizer.apply_chat_template(
-            conversations, tokenize=False, add_generation_prompt=True
-        )
-        batch = tokenizer(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
-        out = model.generate(**batch, **how, max_new_tokens=MAX_TOKENS)
-        replies: list[str] = tokenizer.batch_decode(
-            out[:, batch.input_ids.shape[1] :], skip_special_tokens=True
-        )
-        return replies
-
-    return reply
 
 
 def _arguments() -> argparse.Namespace:
