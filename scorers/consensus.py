@@ -262,8 +262,9 @@ def _consensus_sets(
     places: dict[bytes, int] = {}
     packed = np.packbits(evidence.passes, axis=1)
     labels = np.array([places.setdefault(row.tobytes(), len(places)) for row in packed], np.int64)
-    firsts = np.unique(labels, return_index=True)[1]
-    return labels, firsts, np.bincount(labels, weights=evidence.weights, minlength=len(places))
+    firsts = np.unique(labels, return_index=True)[1].astype(np.int64)
+    sizes = np.bincount(labels, weights=evidence.weights, minlength=len(places))
+    return labels, firsts, sizes.astype(np.float64)
 
 
 def _rank(evidence: _Evidence, scores: NDArray[Any]) -> Ranking:
