@@ -102,6 +102,8 @@ def b4(
     """
     from scipy.special import betaln
 
+    if min(alpha_xy, beta_0) <= 0:
+        raise UserError(f"b4: alpha_xy = {alpha_xy}, beta_0 = {beta_0}; both must be above 0")
     evidence = _read(passed, weights)
     nothing = ~evidence.passes.any(axis=1)
     if drop_constant:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PassMatrix",
+    "consistent_tests",
     "extract_asserts",
     "extract_code",
     "pass_matrix",
@@ -176,6 +177,18 @@ def read_matrix(
         passed[:, unknown.all(axis=0)] = -1
         cpu_ms[passed < 0] = np.nan
     return passed, cpu_ms
+
+
+def consistent_tests(passed: NDArray[np.int8], *, share: float | None = None) -> NDArray[np.bool_]:
+    """Return (bool [M]) which tests the test writer's own solutions confirm (PLUM; reconstructed).
+
+    passed: int8 [R, M] of those solutions. A test needs at least `share` of the solutions that were
+    judged; without it more than half of them, and of a single one that one.
+    """
+    judged, confirmed = (passed >= 0).sum(axis=0), (passed == 1).sum(axis=0)
+    enough = 2 * confirmed > judged if share is None else confirmed >= share * judged
+    found: NDArray[np.bool_] = enough & (judged > 0)
+    return found
 
 
 def trivial_tests(
