@@ -88,7 +88,7 @@ def _from_lines(lines: Sequence[str]) -> Iterator[str]:
             continue
         text = start[1]
         for more in [*lines[place + 1 : place + _CONTINUED], None]:
-            tree = parse(text)
+            tree = parse(text.rstrip(" `"))
             if tree is not None and tree.body and isinstance(tree.body[0], ast.Assert):
                 yield _bare(tree.body[0])
                 break
