@@ -64,6 +64,7 @@ def test_expected_errors() -> None:
     (test,) = extract_asserts(reply)
 
     def refuses(x):
+        """Refuse."""
         raise ValueError
 
     exec(test, {"root": refuses})
@@ -85,7 +86,7 @@ def test_what_needs_a_fixture_is_left() -> None:
 
 
 def test_selfcodealign_card_examples() -> None:
-    """The format filter's card cases: a word is no assertion; a test that is never called counts."""
+    """The format filter's card cases: a word is no assertion; an uncalled test function is."""
     assert extract_asserts("We assert it.\n```python\nprint(add(1,2))\n```") == []
     assert extract_asserts("```python\nassert add(1,2)==3\n```") == [ONE]
     assert extract_asserts("```python\ndef test_add():\n    assert add(1,2)==3\n```") == [ONE]

@@ -96,7 +96,7 @@ def test_b4_card_examples_c_and_d() -> None:
 
 
 def test_b4_programs_that_pass_nothing_cannot_win() -> None:
-    """The B4 card's pitfall: five programs that pass nothing would win, unless they are left out."""
+    """The B4 card's pitfall: five programs that pass nothing would win, were they not left out."""
     passed = np.zeros((7, 3), bool)
     passed[2, 1] = passed[4, 2] = True
     priors = {"alpha_xy": 1e3, "beta_0": 1e5}
@@ -134,7 +134,7 @@ def test_b4_fast_form_is_the_definition(passed, alpha_xy, beta_0) -> None:
 
 
 def test_codedpo_card_example_a() -> None:
-    """The CodeDPO card's example A: both rounds, round 10, maxima, limit; not the in-place update."""
+    """The CodeDPO card's example A: rounds 1, 2, 10, the limit; not the in-place update."""
     for rounds, codes, tests in [
         (1, [3.55, 2.70, 1.85, 1.00], [2.70, 1.85, 1.85, 1.00, 1.85]),
         (2, [6.8225, 5.8450, 4.1450, 1.7225], [7.2900, 5.5900, 5.5900, 3.1675, 2.7000]),
@@ -229,7 +229,7 @@ def test_order_is_the_tie_groups(method, passed) -> None:
 @each_method
 @given(matrices, st.randoms(use_true_random=False))
 def test_permutation_invariance(method, passed, draw) -> None:
-    """Shuffling programs and tests shuffles the tie groups and nothing else (scores apart, DSTC)."""
+    """Shuffling programs and tests shuffles the tie groups and nothing else."""
     rows, columns = list(range(len(passed))), list(range(passed.shape[1]))
     draw.shuffle(rows)
     draw.shuffle(columns)
