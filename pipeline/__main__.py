@@ -101,6 +101,16 @@ def _add_data(commands: Any) -> None:
     audit.add_argument("prompts", help="a file, a hub dataset or nano_world")
     audit.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     audit.add_argument("--limit", type=int, default=0)
+    rank = _command(commands, "rank", bodies.rank)
+    rank.add_argument("--codes", type=Path, required=True, help="JSONL: id or prompt, samples")
+    rank.add_argument("--tests", type=Path, required=True, help="JSONL: id or prompt, tests")
+    methods = ["b4", "codet", "codedpo", "mbr", "maxpass", "dstc"]
+    rank.add_argument("--method", choices=methods, required=True)
+    rank.add_argument("--out", type=Path, required=True, help="JSONL, a line a task")
+    counts = ["programs", "samples"]
+    rank.add_argument("--count", choices=counts, default=counts[0], help="what identical ones are")
+    rank.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    rank.add_argument("--workers", type=int, default=2, help="programs at a time")
 
 
 def _refuse_strangers() -> None:

@@ -156,6 +156,29 @@ def audit(chosen: argparse.Namespace) -> int:
     return int(bool(faults or found.dropped))
 
 
+def rank(chosen: argparse.Namespace) -> None:
+    """Choose each task's program by tests that a model wrote."""
+    from pipeline.catalog import read_settings
+
+    found = import_module("scorers.ranking").rank(
+        chosen.codes,
+        chosen.tests,
+        chosen.out,
+        method=chosen.method,
+        settings=read_settings(chosen.set),
+        count=chosen.count,
+        workers=chosen.workers,
+    )
+    print(f"{chosen.out}: {found.chosen} of {found.tasks} tasks have a chosen program")
+    for number, text in (
+        (found.reused, "were ranked before"),
+        (found.without_tests, "have no tests"),
+        (found.without_codes, "have tests but no samples"),
+    ):
+        if number:
+            print(f"{number} {text}")
+
+
 def doctor(chosen: argparse.Namespace) -> int:
     """Say what this machine offers: GPU, vLLM, sandbox, disk, Prefect."""
     from pipeline.doctor import examine
