@@ -62,7 +62,8 @@ def facility_location(similarity: Any, k: int, *, ids: Sequence[Any] | None = No
 
     Lazy greedy (Minoux 1978), within 1 - 1/e of the best. similarity: float[n, n], or a scipy
     sparse matrix of each row's nearest neighbours (absent = 0), which larger pools need. Negative
-    similarities are shifted up to 0, so that gains stay positive. Not finite diagonal: never chosen.
+    similarities are shifted up to 0, so that gains stay positive. Rows whose
+    diagonal is not finite are never chosen.
     """
     columns = _Columns(similarity)
     ranks = id_ranks(ids, columns.n)
@@ -82,7 +83,7 @@ def coverage_gains(similarity: Any, chosen: np.ndarray) -> np.ndarray:
     """Return what each choice added to f, in order, float64[k]; their sum is f."""
     columns = _Columns(similarity)
     best = np.zeros(columns.n)
-    gains = []
+    gains: list[float] = []
     for row in chosen.tolist():
         gains.append(columns.gain(row, best) / columns.scale + columns.shift * (not gains))
         rows, values = columns.column(row)
@@ -90,9 +91,7 @@ def coverage_gains(similarity: Any, chosen: np.ndarray) -> np.ndarray:
     return np.array(gains)
 
 
-def _next_best(
-    heap: list[tuple[float, int, int]], columns: "_Columns", best: np.ndarray
-) -> int:
+def _next_best(heap: list[tuple[float, int, int]], columns: "_Columns", best: np.ndarray) -> int:
     while True:
         _, rank, row = heapq.heappop(heap)
         gain = columns.gain(row, best)
@@ -107,13 +106,13 @@ class _Columns:
 
     def __init__(self, similarity: Any) -> None:
         self.sparse = similarity.tocsc() if hasattr(similarity, "tocsc") else None
-        full = np.asarray(similarity, dtype=np.float64) if self.sparse is None else self.sparse
+        full: Any = np.asarray(similarity, dtype=np.float64) if self.sparse is None else self.sparse
         self.n = full.shape[0]
         if full.shape != (self.n, self.n):
             raise UserError(f"similarity is {full.shape}; it must be as wide as high")
         diagonal = np.asarray(full.diagonal())
         self.usable = np.flatnonzero(np.isfinite(diagonal))
-        values = full.data if self.sparse is not None else full
+        values: Any = full.data if self.sparse is not None else full
         finite = values[np.isfinite(values)]
         low = min(0.0, float(finite.min(initial=0.0))) if self.sparse is None else 0.0
         high = float(finite.max(initial=0.0)) - low

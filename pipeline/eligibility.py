@@ -1,13 +1,13 @@
 """What every selector does with degenerate input, said once.
 
-    k < 0                 UserError
-    k = 0, empty table    no rows
-    k > eligible rows     all of them, in the selector's order; the caller compares the lengths
-    NaN or infinite       a row with such a score or component is never chosen
-    zero vector           never chosen where similarity is a cosine; a point like any other where it
-                          is a distance
-    ties                  by id, without ids by row number
-    duplicate ids         UserError: ids are digests of content, so deduplicate first
+k < 0                 UserError
+k = 0, empty table    no rows
+k > eligible rows     all of them, in the selector's order; the caller compares the lengths
+NaN or infinite       a row with such a score or component is never chosen
+zero vector           never chosen where similarity is a cosine; a point like any other where it
+                      is a distance
+ties                  by id, without ids by row number
+duplicate ids         UserError: ids are digests of content, so deduplicate first
 """
 
 from collections.abc import Sequence

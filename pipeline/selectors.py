@@ -29,7 +29,8 @@ def top_k(
     scores = np.asarray(scores, dtype=np.float64)
     order = np.lexsort((id_ranks(ids, len(scores)), -scores if largest else scores))
     order = order[np.isfinite(scores[order])]
-    return order[: bound(k, len(order))]
+    chosen: np.ndarray = order[: bound(k, len(order))]
+    return chosen
 
 
 def round_robin(
@@ -48,7 +49,9 @@ def round_robin(
     scores = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     if tasks is not None:
         if len(tasks) != len(scores):
-            raise UserError(f"there are {len(tasks)} tasks for {len(scores)} queries; give one each")
+            raise UserError(
+                f"there are {len(tasks)} tasks for {len(scores)} queries; give one each"
+            )
         finite = np.where(np.isfinite(scores), scores, np.nan)
         groups = [[q for q, t in enumerate(tasks) if t == one] for one in dict.fromkeys(tasks)]
         scores = np.array([np.fmax.reduce(finite[group]) for group in groups])
@@ -96,7 +99,8 @@ def apportion(
         quotas = left * (by / by.sum())
         full = is_open & (quotas >= limits)
         if not full.any():
-            return shares + _round_to(left, quotas)
+            shares += _round_to(left, quotas)
+            break
         shares[full] = limits[full]
         left -= int(limits[full].sum())
         is_open &= ~full
@@ -104,15 +108,13 @@ def apportion(
 
 
 def _round_to(total: int, quotas: np.ndarray) -> np.ndarray:
-    floors = np.floor(quotas + 1e-9).astype(np.int64)
+    floors: np.ndarray = np.floor(quotas + 1e-9).astype(np.int64)
     remainders = np.round(quotas - floors, 9)
     floors[np.argsort(-remainders, kind="stable")[: total - int(floors.sum())]] += 1
     return floors
 
 
-def draw(
-    weights: np.ndarray, k: int, *, seed: int, ids: Sequence[Any] | None = None
-) -> np.ndarray:
+def draw(weights: np.ndarray, k: int, *, seed: int, ids: Sequence[Any] | None = None) -> np.ndarray:
     """Draw k rows without replacement with chances in proportion to weights, in order of draw.
 
     Each row's luck depends on the seed and its id alone (exponential races: Efraimidis and
@@ -126,7 +128,8 @@ def draw(
     with np.errstate(divide="ignore", over="ignore"):
         order = np.lexsort((ranks, waits, np.where(weights > 0, waits / weights, np.inf)))
     order = order[np.isfinite(weights[order])]
-    return order[: bound(k, len(order))]
+    chosen: np.ndarray = order[: bound(k, len(order))]
+    return chosen
 
 
 def spread(

@@ -17,7 +17,7 @@ _BLOCK = 2048
 
 
 class Transport(NamedTuple):
-    """A solved problem: <plan, cost>, duals of both sides, regularisation, error of the marginals."""
+    """A solved problem: <plan, cost>, duals, regularisation, error of the marginals."""
 
     distance: float
     f: np.ndarray
@@ -56,7 +56,7 @@ def solve_transport(
     if not error <= tolerance:
         raise UserError(
             f"optimal transport of {len(x)} to {len(y)} rows: the marginals are off by {error:.1e} "
-            f"after {max_iterations} iterations, {tolerance:.0e} is allowed; raise epsilon = {goal:g}"
+            f"after {max_iterations} iterations, allowed: {tolerance:.0e}; raise epsilon {goal:g}"
         )
     return Transport(distance, f, g, goal, error)
 
@@ -95,7 +95,8 @@ def _plan_cost(x: np.ndarray, y: np.ndarray, f: np.ndarray, g: np.ndarray, epsil
 
 def _cost(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     squares = (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * (x @ y.T)
-    return np.maximum(squares, 0.0)
+    positive: np.ndarray = np.maximum(squares, 0.0)
+    return positive
 
 
 def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
