@@ -4,6 +4,7 @@ Arrays in, row numbers out, in order of choice; degenerate input as in `pipeline
 """
 
 import heapq
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,7 +118,8 @@ class _Columns:
         low = min(0.0, float(finite.min(initial=0.0))) if self.sparse is None else 0.0
         high = float(finite.max(initial=0.0)) - low
         bits = 52 - max(self.n, 2).bit_length()
-        self.scale = 2.0**bits / high if high > 0 else 1.0
+        # A power of two keeps numbers of few digits as they are, and so their ties.
+        self.scale = 2.0 ** (bits - math.ceil(math.log2(high))) if high > 0 else 1.0
         self.shift = low * len(self.usable)
         self.low, self.full = low, full
 

@@ -52,4 +52,5 @@ def project_to_simplex(shares: np.ndarray) -> np.ndarray:
     ordered = np.sort(values)[::-1]
     surplus = (np.cumsum(ordered) - 1) / np.arange(1, len(values) + 1)
     cut = surplus[np.flatnonzero(ordered > surplus)[-1]]
-    return np.maximum(values - cut, 0.0)
+    projected: np.ndarray = np.maximum(values - cut, 0.0)
+    return projected

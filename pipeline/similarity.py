@@ -6,6 +6,8 @@ numbers so small that every partial sum of products stays below 2**53: float64 a
 error in any order. The rounding is 2**-27 of a vector's length, finer than float32.
 """
 
+import math
+
 import numpy as np
 
 _BITS = 26
@@ -44,7 +46,9 @@ def point_grid(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     exact = np.asarray(vectors, dtype=np.float64)
     finite = np.isfinite(exact).all(axis=1)
     lengths = np.sqrt((exact[finite] * exact[finite]).sum(axis=1))
-    unit = max(float(lengths.max(initial=0.0)), _TINY) * 2.0 ** (1 - _BITS)
+    # A power of two keeps numbers of few digits as they are, and so their ties.
+    longest = max(float(lengths.max(initial=0.0)), _TINY)
+    unit = 2.0 ** (math.ceil(math.log2(longest)) + 1 - _BITS)
     grid: np.ndarray = np.rint(exact / unit)
     grid[~finite] = np.nan
     return grid, unit

@@ -61,14 +61,16 @@ def draw_by_cluster(
 
 def _shares(k: int, sizes: np.ndarray, mode: Mode, weights: np.ndarray | None) -> np.ndarray:
     if mode == "code":
-        return np.minimum(k // len(sizes), sizes)
+        equal: np.ndarray = np.minimum(k // len(sizes), sizes)
+        return equal
     by = sizes if weights is None else np.asarray(weights)
     return apportion(k, by, sizes if mode == "sound" else None)
 
 
 def _share(quality: np.ndarray) -> np.ndarray:
-    total = quality.sum()
-    return quality / total if total > 0 else np.full(len(quality), 1 / len(quality))
+    by = quality if quality.sum() > 0 else np.ones(len(quality))
+    found: np.ndarray = by / by.sum()
+    return found
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:
@@ -94,7 +96,8 @@ def reweight(
     if mode == "code":
         return _softmax(gains)
     if mode == "paper":
-        return weights * gains / gains.sum()
+        literal: np.ndarray = weights * gains / gains.sum()
+        return literal
     seen = ~np.isnan(gains)
     after = weights.copy()
     if seen.any():
@@ -116,8 +119,9 @@ def band_by_cluster(
 ) -> np.ndarray:
     """Take rows of each cluster evenly by rank from a percentile band of their scores, int64.
 
-    Rows with low <= percentile <= high are sorted by score and taken at equal steps. A cluster with
-    fewer than `per_cluster` of them gives all (code: none).
+    Rows with low <= percentile <= high are sorted by score and taken at equal steps; a cluster with
+    fewer than `per_cluster` of them gives all. code: steps in row order, and such a cluster gives
+    none.
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(clusters)
     ranks = id_ranks(ids, len(scores))
@@ -128,7 +132,8 @@ def band_by_cluster(
             continue
         floor, ceiling = np.percentile(scores[rows], [low, high])
         rows = rows[(scores[rows] >= floor) & (scores[rows] <= ceiling)]
-        rows = rows[np.lexsort((ranks[rows], scores[rows]))]
+        if mode == "sound":
+            rows = rows[np.lexsort((ranks[rows], scores[rows]))]
         if len(rows) >= per_cluster:
             rows = rows[:: len(rows) // per_cluster][:per_cluster]
         elif mode == "code":

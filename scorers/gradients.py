@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.errors import UserError
+
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -29,8 +31,10 @@ def adam_step(
     v = _BETA2 * np.asarray(v, np.float64) + (1 - _BETA2) * np.square(gradient, dtype=np.float64)
     if mode in ("paper", "textbook"):
         if step is None or step < 1:
-            raise ValueError(f"mode '{mode}' needs the checkpoint's step, not {step}")
+            raise UserError(f"mode '{mode}' needs the checkpoint's step, not {step}")
         m, v = m / (1 - _BETA1**step), v / (1 - _BETA2**step)
     if mode in ("code", "paper"):
-        return m / np.sqrt(v + _EPSILON)
-    return m / (np.sqrt(v) + _EPSILON)
+        inside: np.ndarray = m / np.sqrt(v + _EPSILON)
+        return inside
+    outside: np.ndarray = m / (np.sqrt(v) + _EPSILON)
+    return outside

@@ -8,7 +8,7 @@ import numpy as np
 def pool(
     hidden: np.ndarray, mask: np.ndarray, *, how: Literal["weighted", "mean", "last"] = "weighted"
 ) -> np.ndarray:
-    """Pool hidden states float[n, length, d] over the tokens of mask bool[n, length]: float32[n, d].
+    """Pool states float[n, length, d] over the tokens of mask bool[n, length], to float32[n, d].
 
     weighted: token i of L real ones counts i / (1 + ... + L): RDS+ (arXiv 2503.01807, section 2),
     whose code counts padding too and so depends on the batch. mean; last (DEITA). A row without

@@ -65,7 +65,9 @@ def ifd(
             scores: np.ndarray = np.exp(given - alone)
     else:
         scores = given / np.maximum(alone, _FLOOR)
-    return scores if prompt is None else scores / np.maximum(mean_loss(prompt), _FLOOR)
+    if prompt is not None:
+        scores = scores / np.maximum(mean_loss(prompt), _FLOOR)
+    return scores
 
 
 def within_ifd(
@@ -85,7 +87,8 @@ def color(prior: Losses, conditional: Losses) -> np.ndarray:
 
     CoLoR-Filter (arXiv 2406.10670, equation 6). Means, so that rows of any length compare.
     """
-    return mean_loss(prior) - mean_loss(conditional)
+    fall: np.ndarray = mean_loss(prior) - mean_loss(conditional)
+    return fall
 
 
 def confidence(checkpoints: Sequence[Losses]) -> np.ndarray:
