@@ -41,6 +41,12 @@ def stream_scores(pool: Features, queries: Features, *, block_rows: int = 2048) 
     return ((first, cosines(unit_grid(view), asked)) for first, view in pool.blocks(block_rows))
 
 
+def masked(blocks: Blocks, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Make rows unusable that are not wanted (bool[rows]): in the store, but not in the pool."""
+    for first, scores in blocks:
+        yield first, np.where(wanted[first : first + len(scores), None], scores, np.nan)
+
+
 def blend(streams: Sequence[Blocks], weights: Sequence[float]) -> Iterator[tuple[int, np.ndarray]]:
     """Add aligned streams by weights scaled to sum 1: LESS over its checkpoints (section 3.2).
 

@@ -111,8 +111,10 @@ def write_features(
 
     `embed` gets places in `ids` and returns float[len(places), width]; at most `shard_rows` are
     asked at a time and are durable when the next are asked. Vectors that are not finite are kept as
-    NaN: no selector ever chooses such a row. Raises UserError for a folder of another identity
-    (naming both), for an id given twice and for finite values that `dtype` cannot hold.
+    NaN: no selector ever chooses such a row. Rows that the folder holds beside `ids` stay in it;
+    `matching.masked` leaves them out of a selection.
+    Raises UserError for a folder of another identity (naming both), for an id given twice and for
+    finite values that `dtype` cannot hold.
     """
     folder = Path(folder)
     if identity.dtype not in ("float16", "float32"):
@@ -122,6 +124,7 @@ def write_features(
     with lock_folder(folder):
         _claim(folder, identity)
         shards, width, held = _committed(folder)
+        _remove_from(folder, len(shards))
         todo = [place for place, one in enumerate(ids) if one not in held]
         for start in range(0, len(todo), shard_rows):
             places = todo[start : start + shard_rows]
@@ -162,6 +165,14 @@ def _committed(folder: Path) -> tuple[list[int], int | None, set[str]]:
         held.update(record["ids"])
         width = record["width"]
     return shards, width, held
+
+
+def _remove_from(folder: Path, count: int) -> None:
+    """Remove shards that come after a torn one: their rows are embedded again."""
+    for record in folder.glob("[0-9]*.json"):
+        if int(record.stem) >= count:
+            record.unlink()
+            record.with_suffix(".npy").unlink(missing_ok=True)
 
 
 def _record(folder: Path, i: int) -> dict[str, Any] | None:

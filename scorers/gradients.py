@@ -1,4 +1,4 @@
-"""What LESS makes of a row's gradient: the step that Adam would take. Formulas only.
+"""What LESS makes of a row's gradient: the step that Adam would take, projected. Formulas only.
 
 Xia et al., arXiv 2402.04333, section 3.1; `princeton-nlp/LESS`.
 """
@@ -38,3 +38,22 @@ def adam_step(
         return inside
     outside: np.ndarray = m / (np.sqrt(v) + _EPSILON)
     return outside
+
+
+def project(vectors: np.ndarray, width: int, *, seed: int = 0, block: int = 4096) -> np.ndarray:
+    """Multiply float[n, p] by a random sign matrix [p, width] made from the seed, to float32.
+
+    As in the official code there is no factor 1/sqrt(width), and one matrix must serve pool,
+    queries and checkpoints; ours is not trak's, so never mix the two (projector kind
+    "signs-pcg64"). The matrix is made in blocks of `block` rows, which are part of its identity,
+    and never held whole.
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    projected = np.zeros((len(vectors), width))
+    for number, start in enumerate(range(0, vectors.shape[1], block)):
+        part = vectors[:, start : start + block]
+        drawn = np.random.PCG64([seed, number]).random_raw(-(-block * width // 64))
+        bits = np.unpackbits(drawn.astype("<u8").view(np.uint8), count=block * width)
+        signs = bits.reshape(block, width)[: part.shape[1]].astype(np.float64) * 2 - 1
+        projected += part @ signs
+    return projected.astype(np.float32)

@@ -150,7 +150,7 @@ def test_projektor_extrapolation_of_the_card() -> None:
 
 
 def test_projektor_slopes_of_the_card() -> None:
-    """The projektor card: slopes, the constant that cancels and the identity of the weighted sum."""
+    """The projektor card: slopes, the constant that cancels, the identity of the sum."""
     f, sources = np.array([1.0, 2, 3, -1, -2, 0, 0, 1, 5, 4]), np.array([0] * 3 + [1] * 2 + [2] * 5)
     slopes = transport_slope(f, sources)
     assert slopes == pytest.approx([1.0, -3.5, 1.4])

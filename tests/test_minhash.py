@@ -47,10 +47,10 @@ def test_minhash_estimates_as_the_toy_does() -> None:
 @pytest.mark.parametrize("shared, size", [(60, 100), (90, 100), (10, 40)])
 def test_signatures_estimate_jaccard(shared: int, size: int) -> None:
     """Over 2,000 values the share of equal ones is within 5 standard errors of the truth."""
-    one = frozenset((f"s{i}",) for i in range(shared)) | {(f"a{i}",) for i in range(size - shared)}
-    two = frozenset((f"s{i}",) for i in range(shared)) | {(f"b{i}",) for i in range(size - shared)}
+    values = np.random.default_rng(shared).integers(0, 2**63, 2 * size).astype(np.uint64)
+    one, two = values[:size], np.concatenate([values[:shared], values[size : 2 * size - shared]])
     signatures = sign([one, two], 2000)
-    truth = jaccard(one, two)
+    truth = jaccard(frozenset(one.tolist()), frozenset(two.tolist()))
     assert abs((signatures[0] == signatures[1]).mean() - truth) < 5 * np.sqrt(
         truth * (1 - truth) / 2000
     )

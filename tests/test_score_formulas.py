@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from scorers.digits import evol_score, expected_digit, expected_digit_of
-from scorers.gradients import adam_step
+from scorers.gradients import adam_step, project
 from scorers.hidden_states import pool
 from scorers.meta_ranking import merge_orders, vote
 
@@ -103,6 +103,31 @@ def test_epsilon_inside_the_root_is_scaled_momentum() -> None:
     )
     with pytest.raises(UserError, match="needs the checkpoint's step"):
         adam_step([0], [0], [0], mode="paper")
+
+
+def test_projection_keeps_angles() -> None:
+    """LESS card B: from 20,000 to 2,048 a cosine moves by little, norms grow by about 45.25."""
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=20_000)
+    pair = np.stack([one, 0.6 * one + 0.8 * rng.normal(size=20_000)])
+    small = project(pair, 2048)
+
+    def cosine(v: np.ndarray) -> float:
+        return float(v[0] @ v[1] / np.linalg.norm(v[0]) / np.linalg.norm(v[1]))
+
+    assert cosine(small) == pytest.approx(cosine(pair), abs=0.06)
+    growth = np.linalg.norm(small, axis=1) / np.linalg.norm(pair, axis=1)
+    assert growth == pytest.approx([2048**0.5] * 2, rel=0.08)
+
+
+def test_projection_is_one_matrix_for_all_rows() -> None:
+    """Row by row equals the batch, unit vectors show signs, and another seed is another matrix."""
+    rows = np.random.default_rng(1).normal(size=(3, 50))
+    alone = np.concatenate([project(row[None], 8, block=16) for row in rows])
+    assert alone == pytest.approx(project(rows, 8, block=16), rel=1e-5)
+    signs = project(np.eye(50), 8, block=16)
+    assert set(signs.ravel().tolist()) == {-1.0, 1.0} and abs(signs.mean()) < 0.2
+    assert (signs != project(np.eye(50), 8, block=16, seed=1)).any()
 
 
 HIDDEN = np.array([[[1, 0, 2], [0, 3, 1], [4, 1, 0], [2, 2, 2]]], dtype=float)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.matching import blend, per_group, rank_rows, stream_scores
+from pipeline.matching import blend, masked, per_group, rank_rows, stream_scores
 from pipeline.selectors import take_turns, top_k
 from pipeline.vectors import Features, Identity, write_features
 
@@ -71,6 +71,7 @@ def test_a_torn_shard_is_made_again(tmp_path: Path) -> None:
         tmp_path, MADE, names, lambda rows: (asked.extend(rows), vectors[list(rows)])[1]
     )
     assert asked == [2, 3, 4, 5] and found.rows == 6 and found.ids() == names
+    assert store(tmp_path, vectors).ids() == names
 
 
 def test_new_rows_are_added_to_old_ones(tmp_path: Path) -> None:
@@ -159,6 +160,17 @@ def test_rows_without_direction_are_counted(tmp_path: Path) -> None:
     assert ranked(pool, queries, 4, 2)[2] == 2
     with pytest.raises(UserError, match="first 'r000'"):
         stream_scores(pool, store(tmp_path / "z", np.zeros((1, 2))))
+
+
+def test_rows_outside_the_pool_are_not_ranked(tmp_path: Path) -> None:
+    """Vectors that the store holds but the pool does not want count as unusable."""
+    pool = store(tmp_path / "p", np.array([[1.0, 0], [1, 1], [0, 1]]))
+    blocks = masked(stream_scores(pool, store(tmp_path / "q", np.array([[1.0, 0]]))), WANTED)
+    found = rank_rows(blocks, 3, ids=pool.ids(), rows=3)
+    assert found.rows.tolist() == [[1, 2]] and found.unusable == 1
+
+
+WANTED = np.array([False, True, True])
 
 
 def test_less_matching_of_the_card(tmp_path: Path) -> None:
