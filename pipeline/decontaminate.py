@@ -20,7 +20,14 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.overlap import common_subsequence, covered, gram_hashes, tokenise
+from pipeline.overlap import (
+    anchor,
+    anchors_in,
+    common_subsequence,
+    covered,
+    gram_hashes,
+    tokenise,
+)
 from pipeline.schema import Sifted
 
 Rule = Literal["tulu3", "any_13gram", "qwen_math", "selfcodealign"]
@@ -85,7 +92,7 @@ def index_benchmarks(
                 skipped += 1
                 continue
             size = min(_RUN[rule], len(tokens)) or max(len(tokens), 1)
-            grams = gram_hashes(tokens, size)
+            grams = gram_hashes(tokens, size) if _RUN[rule] else [anchor(text.lower())]
             found.append(
                 _Item(row["bench"], str(row["item_id"]), text.lower(), tokens, grams, size)
             )
@@ -179,9 +186,11 @@ def _overlaps(texts: Sequence[str], benchmarks: Benchmarks) -> list[tuple[int, H
 
 
 def _substrings(lowered: Sequence[str], benchmarks: Benchmarks) -> list[tuple[int, Hit]]:
+    words = {word for text in lowered for word in anchors_in(text)}
+    near = sorted(place for word in words for place in benchmarks.by_gram.get(word, ()))
     return [
         (place, Hit(benchmarks.rule, item.bench, item.item_id, item.text, 1.0))
-        for place, item in enumerate(benchmarks.items)
+        for place, item in ((place, benchmarks.items[place]) for place in near)
         if any(item.text in text for text in lowered)
     ]
 

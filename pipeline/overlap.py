@@ -48,6 +48,20 @@ def common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
     return len(one) - state.bit_count()
 
 
+def anchor(text: str) -> int:
+    """Return the hash of a word that every text containing `text` has: its longest inner one.
+
+    0 if all its words touch its ends, where the other text may go on.
+    """
+    inner = [m.group() for m in _TOKEN.finditer(text) if 0 < m.start() and m.end() < len(text)]
+    return xxhash.xxh3_64_intdigest(max(inner, key=len).encode()) if inner else 0
+
+
+def anchors_in(text: str) -> set[int]:
+    """Return what `anchor` may be of the strings that `text` contains."""
+    return {0} | {xxhash.xxh3_64_intdigest(word.encode()) for word in set(_TOKEN.findall(text))}
+
+
 def _split_cjk(word: str) -> list[str]:
     if not any("\u3040" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7a3" for c in word):
         return [word]

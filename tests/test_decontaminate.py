@@ -143,6 +143,13 @@ def test_selfcodealign_is_a_substring_of_the_whole_row() -> None:
     assert found.dropped == {"contaminated_toy": 1}
 
 
+@given(st.text("ab .x", max_size=12), st.text("ab .x", min_size=1, max_size=4))
+def test_substrings_are_all_found(row: str, item: str) -> None:
+    """The index misses nothing that a search for each item would find, cut words included."""
+    index = index_benchmarks(bench(item), rule="selfcodealign")
+    assert bool(find_overlaps([row], index)) == (bool(item.strip()) and item in row)
+
+
 def test_removed_rows_lie_aside_with_rule_and_span() -> None:
     """Counts add up; the row aside names rule, item, span and figure; the kept are as they were."""
     held = chat(("user", f"Please: {' '.join(W[:20])}"), ("assistant", "ok"))
