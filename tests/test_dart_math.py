@@ -25,7 +25,8 @@ rows = load_dataset(dataset, split="train", cache_dir=out)
 trainer = trl.SFTTrainer(
     AutoModelForCausalLM.from_pretrained(model),
     args=trl.SFTConfig(output_dir=out, max_steps=6, per_device_train_batch_size=4,
-                       learning_rate=1e-4, report_to="none", use_cpu=True, bf16=False, save_strategy="no"),
+                       learning_rate=1e-4, report_to="none", use_cpu=True, bf16=False,
+                       save_strategy="no"),
     train_dataset=rows, eval_dataset=rows, processing_class=AutoTokenizer.from_pretrained(model))
 before = trainer.evaluate()["eval_loss"]
 trainer.train()
