@@ -21,12 +21,13 @@ import yaml
 from pipeline import progress
 from pipeline.catalog import ROOT, resolve
 from pipeline.errors import UserError
-from pipeline.files import write_file
+from pipeline.files import require_space, write_file
 from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
 from pipeline.trainers.card import Card, Funnel
 
+_LEAST_SPACE = 256 << 20  # bytes free before a run starts: a full disk later costs finished work
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +41,7 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
     parameters = resolve(function, given)
     name = str(function.name)
     _check_folder(run, name)
+    require_space(run.folder, _LEAST_SPACE)
     with running(run):
         write_file(
             run.folder / "config.yaml",

@@ -96,6 +96,7 @@ class TestRuns:
         ("change", "says"),
         [
             (["prompts=nowhere.jsonl"], "nowhere.jsonl: no such file"),
+            (["prompts=/dev/null"], "/dev/null"),
             (["columns.answer=answr"], "no answer column (answr)"),
             (["columns.id=level"], "duplicate ids"),
             (["model=vllm:./no-model"], "./no-model"),
@@ -142,6 +143,13 @@ def test_wrong_words_are_one_sentence(words: list[str], says: str, capfd) -> Non
     assert main(words) == 1
     said = capfd.readouterr().err
     assert says in said and "Traceback" not in said
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(capfd) -> None:
+    """An --out where nothing can be made is refused before anything starts."""
+    assert main(["run", "dart_math", "--out", "/proc/run"]) == 1
+    said = capfd.readouterr().err
+    assert "/proc/run" in said and "Traceback" not in said
 
 
 def test_list_names_every_recipe(capsys) -> None:
