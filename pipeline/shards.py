@@ -59,7 +59,7 @@ class Shards:
         *,
         step: str = "import",
         parameters: Mapping[str, Any] | None = None,
-        shard_rows: int = 10_000,
+        shard_rows: int = 32_768,
     ) -> "Shards":
         """Write rows, placed by column `id`, as the dataset at `folder`.
 
@@ -242,11 +242,10 @@ def _write_parquet(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
     return {"file": name, "rows": len(table), "size": len(content), "xxh3": checksum}
 
 
-def _parquet_bytes(table: pa.Table) -> bytes:
+def _parquet_bytes(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(plain(table), sink, compression="zstd", row_group_size=1 << 16)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return sink.getvalue()
 
 
 def _read_parquet(file: Path, columns: Sequence[str] | None) -> pa.Table:
