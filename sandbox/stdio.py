@@ -7,7 +7,6 @@ from typing import Any
 
 from sandbox.attend import Watch
 from sandbox.compare import same_output
-from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Planned
 from sandbox.programs import Program, StdioTest
@@ -92,7 +91,7 @@ def _check(tally: Tally, test: StdioTest, output: bytes) -> Status:
     checker = Program(f"{tally.program.id}/checker", test.checker)
     texts = [encode(t) for t in (test.input, output.decode(errors="replace"), test.output)]
     reply = _CheckerReply()
-    message = load_job(checker, tally.limits) + pack([1, "check", texts, {}])
+    message = load_job(checker, tally.limits, questions=[[[1, "check", texts, {}]]])
     run(Tally(tally.slot, checker, tally.limits), Run("calls", message, reply))
     if not isinstance(reply.answer, list) or reply.answer[0] != 1:
         return "not_run"
