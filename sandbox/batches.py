@@ -58,7 +58,7 @@ class Conversation:
         if not self.loaded:
             self._load(message, watch)
         elif self.calls_place:
-            self._take_answer(message, watch)
+            self._take_answers(message, watch)
         else:
             self._take_report(message, watch)
 
@@ -74,8 +74,17 @@ class Conversation:
             raise NotPlainData("neither ready nor broken")
         self.broken = TestResult(*_raised(message[1], message[2]))
 
+    def _take_answers(self, message: Any, watch: Watch) -> None:
+        """Some answers, not none: a program must not keep us busy with nothing."""
+        if type(message) is not list or not message:
+            raise NotPlainData("no answers")
+        for answer in message:
+            self._take_answer(answer, watch)
+
     def _take_answer(self, message: Any, watch: Watch) -> None:
         """The next answer of a program; its comparison once the test's last one is there."""
+        if self.finished():
+            raise NotPlainData("more than was asked for")
         place = len(self.results)
         if message[0] != self.questions[place][len(self._answers)][0]:
             raise NotPlainData("an answer to another question")

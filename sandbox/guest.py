@@ -27,13 +27,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from sandbox import judging
-from sandbox.frames import pack, read_message, write_all
+from sandbox.frames import frame, pack, read_message, write_all
 from sandbox.syscalls import Step, take
 from sandbox.wire import NotPlainData, decode, encode
 
 _CHANNEL, _LINK = 3, 4
 _MESSAGE = 300  # characters of an exception's message that travel
-_LARGE = 1 << 16  # bytes of answers that do not wait for more
+_LARGE = 1 << 16  # bytes of answers to send together
 _REHEARSALS = 50  # Python 3.11 specialises what has run 8 times or more, in steps
 _REHEARSED = "from typing import List\n\ndef f(x: List[int]) -> int:\n    return sum(x)\n"
 _exit = os._exit
@@ -152,19 +152,20 @@ def _read_questions() -> Iterator[list[Any]]:
 
 
 def _reply(module: types.ModuleType, questions: list[Any], most: int) -> None:
-    """Answer one test's questions; the answers travel together, as a test is judged as a whole."""
-    replies, waiting = [], 0
+    """Answer one test's questions, in as few frames as fit, each a list of answers."""
+    replies: list[bytes] = []
+    room = most
     for number, name, arguments, keywords in questions:
         reply = pack([number, *_answer(module, name, arguments, keywords)])
         if len(reply) > most:
             reply = pack([number, "opaque", f"an answer of {len(reply)} bytes"])
-        replies.append(reply)
-        waiting += len(reply)
-        if waiting > _LARGE:
-            write_all(_CHANNEL, b"".join(replies))
-            replies, waiting = [], 0
+        if len(reply) > room:
+            write_all(_CHANNEL, frame(b"[%b]" % b",".join(replies)))
+            replies, room = [], most
+        replies.append(reply[4:])
+        room = min(room, _LARGE) - len(reply)
     _flush()
-    write_all(_CHANNEL, b"".join(replies))
+    write_all(_CHANNEL, frame(b"[%b]" % b",".join(replies)))
 
 
 def _answer(module: types.ModuleType, name: str, arguments: Any, keywords: Any) -> list[Any]:

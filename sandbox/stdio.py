@@ -66,7 +66,7 @@ def run_stdio_test(tally: Tally, test: Planned) -> TestResult:
 
 
 class _CheckerReply:
-    """Listens for the one answer of a checker."""
+    """Listens for the one frame of answers, and the one answer, of a checker."""
 
     def __init__(self) -> None:
         self.answer: Any = None
@@ -77,7 +77,7 @@ class _CheckerReply:
         if not self._loaded and message[0] == "ready":
             self._loaded = True
         else:
-            self.answer = message
+            (self.answer,) = message
 
     def finished(self) -> bool:
         """After one answer."""
