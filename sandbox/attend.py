@@ -50,6 +50,8 @@ class Capture:
                 return False
             self.size += len(data)
             self.kept += data[: self.limit - len(self.kept)]
+            if len(data) < 65536:
+                return True
 
 
 @dataclass
@@ -193,7 +195,7 @@ class Watch:
                 self._take_frames(process.incoming)
             except (NotPlainData, LookupError, TypeError, ValueError):
                 self._end("protocol")
-            if not data:
+            if len(data) < 1 << 18:  # that was all, or the end
                 break
         return alive
 

@@ -8,6 +8,7 @@ loaded, every test of the batch has that result.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +36,10 @@ class Conversation:
         self.results: list[TestResult] = []
         self.moved: list[Planned] = []  # tests that turned out to need a weaker mode
         self._answers: list[list[Any]] = []
+        numbers = _draw(sum(len(check.calls) for test in tests for check in test.checks))
         self.questions = [
             [
-                [int.from_bytes(os.urandom(6), "big"), call.name, call.arguments, call.keywords]
+                [next(numbers), call.name, call.arguments, call.keywords]
                 for check in test.checks
                 for call in check.calls
             ]
@@ -56,7 +58,7 @@ class Conversation:
         if not self.loaded:
             self._load(message, watch)
         elif self.calls_place:
-            self._take_answer(message, watch)
+            self._take_answers(message, watch)
         else:
             self._take_report(message, watch)
 
@@ -72,8 +74,17 @@ class Conversation:
             raise NotPlainData("neither ready nor broken")
         self.broken = TestResult(*_raised(message[1], message[2]))
 
+    def _take_answers(self, message: Any, watch: Watch) -> None:
+        """Some answers, not none: a program must not keep us busy with nothing."""
+        if type(message) is not list or not message:
+            raise NotPlainData("no answers")
+        for answer in message:
+            self._take_answer(answer, watch)
+
     def _take_answer(self, message: Any, watch: Watch) -> None:
         """The next answer of a program; its comparison once the test's last one is there."""
+        if self.finished():
+            raise NotPlainData("more than was asked for")
         place = len(self.results)
         if message[0] != self.questions[place][len(self._answers)][0]:
             raise NotPlainData("an answer to another question")
@@ -101,6 +112,12 @@ class Conversation:
             status = "not_run"
         text = None if exception is None else str(exception)[:300]
         self.results.append(TestResult(status, *watch.mark(), text))
+
+
+def _draw(count: int) -> Iterator[int]:
+    """Numbers that no program can guess."""
+    drawn = os.urandom(6 * count)
+    return (int.from_bytes(drawn[6 * i : 6 * i + 6], "big") for i in range(count))
 
 
 def _raised(name: object, message: object) -> tuple[Status, float, float, str]:
@@ -180,15 +197,16 @@ def _converse(tally: Tally, place: Place, tests: list[Planned]) -> tuple[Convers
     said = Conversation(tests, place)
     entry = tally.program.entry_point
     listed = [] if place == "calls" else [test.wire() for test in tests]
-    job = load_job(
-        tally.program, tally.limits, entry=entry, tests=listed if place == "inline" else []
-    )
-    role, message, other = str(place), job, b""
+    program, limits, stdin = tally.program, tally.limits, tally.program.stdin
     if place == "calls":
-        message += b"".join(pack(call) for calls in said.questions for call in calls)
+        message = load_job(program, limits, questions=said.questions)
+        plan = Run("calls", message, said, stdin)
     elif place == "split":
-        role, message, other = "tester", pack({"entry": entry, "tests": listed}), job
-    watch, _ = run(tally, Run(role, message, said, tally.program.stdin, other))
+        message = pack({"entry": entry, "tests": listed})
+        plan = Run("tester", message, said, stdin, load_job(program, limits))
+    else:
+        plan = Run("inline", load_job(program, limits, entry=entry, tests=listed), said, stdin)
+    watch, _ = run(tally, plan)
     return said, watch
 
 

