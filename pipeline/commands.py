@@ -29,6 +29,7 @@ def list_recipes(chosen: argparse.Namespace) -> None:
     width = max(len(recipe.name) for recipe in recipes)
     for recipe in recipes:
         print(f"{recipe.name:{width}}  {recipe.output:8}  {recipe.paper:17}  {recipe.title}")
+        print(f"{'':{width}}  ran on: {recipe.ran_on or 'nothing yet'}")
 
 
 def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

@@ -20,6 +20,7 @@ import yaml
 
 from pipeline import progress
 from pipeline.catalog import ROOT, resolve
+from pipeline.engines import open_engine
 from pipeline.errors import UserError
 from pipeline.files import require_space, write_file
 from pipeline.shards import Shards
@@ -89,11 +90,19 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> di
         "output": function.output,
         "tamis": _version(),
         "parameters": dict(parameters),
+        # Where this is false, a run from the start may be answered otherwise; a resumed one is not.
+        "same_answers_in_any_batch": _is_batch_invariant(parameters),
         "steps": steps,
     }
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(run.folder / "manifest.json", orjson.dumps(manifest, option=options))
     return manifest
+
+
+def _is_batch_invariant(parameters: Mapping[str, Any]) -> bool:
+    if "model" not in parameters:
+        return True
+    return open_engine(parameters["model"], **(parameters.get("engine") or {})).batch_invariant
 
 
 def _card(run: Run, manifest: Mapping[str, Any]) -> Card:

@@ -158,7 +158,7 @@ def test_list_names_every_recipe(capsys) -> None:
     assert "dart_math" in capsys.readouterr().out
     assert main(["list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
-    assert {"name", "paper", "output", "title", "module"} == set(entries[0])
+    assert {"name", "paper", "output", "title", "module", "ran_on"} == set(entries[0])
 
 
 def test_audit_finds_bad_references(tmp_path: Path, capsys) -> None:

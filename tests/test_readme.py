@@ -16,9 +16,11 @@ CONTRIBUTING = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
 
 def test_recipe_table_is_true() -> None:
     """The README's table has exactly the recipes that there are, with file, paper and output."""
-    rows = re.findall(r"^\| \[`(\w+)`\]\((\S+)\) \| (\S+) \| (\w+) \|", README, re.MULTILINE)
+    line = r"^\| \[`(\w+)`\]\((\S+)\) \| (\S+) \| (\w+) \| (.+) \|$"
+    rows = re.findall(line, README, re.MULTILINE)
     entries = [
-        (e.name, e.module.replace(".", "/") + ".py", e.paper, e.output) for e in find_recipes()
+        (e.name, e.module.replace(".", "/") + ".py", e.paper, e.output, e.ran_on)
+        for e in find_recipes()
     ]
     assert sorted(rows) == sorted(entries)
 
