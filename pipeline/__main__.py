@@ -69,6 +69,7 @@ def _add_running(commands: Any) -> None:
         command.add_argument("--runner", choices=["threads", "dask", "ray"], default="threads")
         command.add_argument("--workers", type=int, default=2, help="shards at a time")
     run.add_argument("--out", type=Path, help="the run's folder (runs/RECIPE)")
+    run.add_argument("--rows", type=int, default=0, help="print so many rows of the dataset too")
     modes = ["never", "always", "if-possible"]
     run.add_argument("--resume", choices=modes, default="if-possible")
 
@@ -79,7 +80,7 @@ def _add_looking(commands: Any) -> None:
     show = _command(commands, "show", bodies.show)
     for command in (show, trace, why):
         command.add_argument("run", type=Path)
-    show.add_argument("--rows", type=int, default=0, help="and print so many rows of the dataset")
+    show.add_argument("--rows", type=int, default=0, help="print so many rows of the dataset too")
     trace.add_argument("row_id")
     why.add_argument("prompt_id")
     diff = _command(commands, "diff", bodies.diff)

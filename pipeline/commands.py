@@ -61,7 +61,8 @@ def run_recipe(chosen: argparse.Namespace) -> None:
     folder = chosen.out or Path("runs") / recipe.name
     run = Run(folder, chosen.resume, chosen.runner, chosen.workers)
     started = time.monotonic()
-    execute(recipe, given, run)
+    dataset = execute(recipe, given, run)
+    _print_rows(dataset, chosen.rows)
     print(summarise(folder))
     print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
@@ -87,7 +88,7 @@ def _print_rows(dataset: Path, n: int) -> None:
         print(f"--- {row.get('row_id', '')}")
         for turn in row.get("messages") or []:
             print(f"[{turn['role']}] {turn['content']}")
-    if not rows:
+    if n and not rows:
         print("no rows were kept; raise --limit, or see tamis run with tamis show")
 
 
@@ -96,7 +97,7 @@ def show(chosen: argparse.Namespace) -> None:
     from pipeline.reporting.show import summarise
 
     print(summarise(chosen.run))
-    for dataset in sorted((chosen.run / "dataset").glob("*")) if chosen.rows else ():
+    for dataset in sorted((chosen.run / "dataset").glob("*")):
         _print_rows(dataset, chosen.rows)
 
 
