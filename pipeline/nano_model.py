@@ -110,7 +110,8 @@ def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
     import torch
 
     optimisers = _optimisers(model)
-    chunk, seen = _resume(state, model, optimisers)
+    words = tokenizer.backend_tokenizer.to_str()
+    chunk, seen = _resume(state, words, model, optimisers)
     saved, began, seen_at_start = time.monotonic(), time.monotonic(), seen
     while seen < run.tokens * run.stop_at:
         losses = []
@@ -127,6 +128,7 @@ def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
         logger.info("tokens %d of %d, loss %.4f, %.0f tokens/s", seen, run.tokens, loss, speed)
         if time.monotonic() - saved > run.save_seconds or seen >= run.tokens * run.stop_at:
             found = {"chunk": chunk, "seen": seen, "model": model.state_dict()}
+            found["tokenizer"] = words
             found["optimisers"] = [optimiser.state_dict() for optimiser in optimisers]
             torch.save(found, state.with_suffix(".part"))
             state.with_suffix(".part").replace(state)
@@ -171,13 +173,15 @@ def _optimisers(model: Any) -> list[Any]:
     return [muon, adam]
 
 
-def _resume(state: Path, model: Any, optimisers: Sequence[Any]) -> tuple[int, int]:
+def _resume(state: Path, words: str, model: Any, optimisers: Sequence[Any]) -> tuple[int, int]:
     import torch
 
     state.parent.mkdir(parents=True, exist_ok=True)
     if not state.exists():
         return 0, 0
     found = torch.load(state, weights_only=True)
+    if found["tokenizer"] != words:
+        raise UserError(f"{state} was trained on another corpus; delete it or name another --state")
     model.load_state_dict(found["model"])
     for optimiser, inner in zip(optimisers, found["optimisers"], strict=True):
         optimiser.load_state_dict(inner)

@@ -53,6 +53,16 @@ def test_a_run_cut_in_two_ends_where_the_whole_run_ends(tokenizer, tmp_path):
     assert all(torch.equal(whole[key], halves[key]) for key in whole)
 
 
+def test_a_state_of_another_corpus_is_refused(tokenizer, tmp_path):
+    """Going on with weights whose tokens meant something else would be silent nonsense."""
+    state = tmp_path / "state.pt"
+    run = Run(lambda i: EXAMPLES[:8], tokens=10)
+    train(build_model(tokenizer, 0), tokenizer, run, state)
+    other = build_tokenizer([([{"role": "user", "content": "abc"}], "abc abc")])
+    with pytest.raises(UserError, match="trained on another corpus"):
+        train(build_model(other, 0), other, run, state)
+
+
 def test_training_lowers_the_loss_and_the_folder_loads(tokenizer, tmp_path, caplog):
     """A few steps on the same examples are learnt; the saved folder is bf16 and has a template."""
     import torch
