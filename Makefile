@@ -18,14 +18,12 @@ $(VENV)/.installed: requirements-cpu.lock pyproject.toml Makefile
 	touch $@
 
 demo: install
-	$(BIN)/tamis run dart_math --out runs/demo
-	$(BIN)/tamis show runs/demo --rows 3
+	$(BIN)/tamis run dart_math --out runs/demo --rows 3
 
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/interrogate -q tests
 
 test: check
 	$(BIN)/python -m pytest

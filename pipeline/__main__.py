@@ -69,6 +69,7 @@ def _add_running(commands: Any) -> None:
         command.add_argument("--runner", choices=["threads", "dask", "ray"], default="threads")
         command.add_argument("--workers", type=int, default=2, help="shards at a time")
     run.add_argument("--out", type=Path, help="the run's folder (runs/RECIPE)")
+    run.add_argument("--rows", type=int, default=0, help="print so many rows of the dataset too")
     modes = ["never", "always", "if-possible"]
     run.add_argument("--resume", choices=modes, default="if-possible")
 
@@ -79,7 +80,7 @@ def _add_looking(commands: Any) -> None:
     show = _command(commands, "show", bodies.show)
     for command in (show, trace, why):
         command.add_argument("run", type=Path)
-    show.add_argument("--rows", type=int, default=0, help="and print so many rows of the dataset")
+    show.add_argument("--rows", type=int, default=0, help="print so many rows of the dataset too")
     trace.add_argument("row_id")
     why.add_argument("prompt_id")
     diff = _command(commands, "diff", bodies.diff)
@@ -104,6 +105,16 @@ def _add_data(commands: Any) -> None:
     audit.add_argument("prompts", help="a file, a hub dataset or nano_world")
     audit.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     audit.add_argument("--limit", type=int, default=0)
+    rank = _command(commands, "rank", bodies.rank)
+    rank.add_argument("--codes", type=Path, required=True, help="JSONL: id or prompt, samples")
+    rank.add_argument("--tests", type=Path, required=True, help="JSONL: id or prompt, tests")
+    methods = ["b4", "codet", "codedpo", "mbr", "maxpass", "dstc"]
+    rank.add_argument("--method", choices=methods, required=True)
+    rank.add_argument("--out", type=Path, required=True, help="JSONL, a line a task")
+    counts = ["programs", "samples"]
+    rank.add_argument("--count", choices=counts, default=counts[0], help="what identical ones are")
+    rank.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    rank.add_argument("--workers", type=int, default=2, help="programs at a time")
 
 
 def _refuse_strangers() -> None:

@@ -6,6 +6,7 @@ Finding reads the source only, so that `tamis list` and a misspelt name cost no 
 import ast
 import difflib
 import inspect
+import re
 import sys
 import types
 import typing
@@ -18,6 +19,7 @@ import yaml
 
 from pipeline.errors import UserError
 
+_RAN_ON = re.compile(r"^Ran on: (.+)$", re.MULTILINE)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -28,6 +30,7 @@ class Entry(NamedTuple):
     module: str
     paper: str
     output: str
+    ran_on: str
     title: str
 
 
@@ -36,11 +39,14 @@ def find_recipes() -> list[Entry]:
     entries = []
     for file in sorted((ROOT / "flows").glob("*/*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        title = (ast.get_docstring(tree) or "").partition("\n")[0]
+        text = ast.get_docstring(tree) or ""
+        title, ran_on = text.partition("\n")[0], _RAN_ON.search(text)
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and (facts := _recipe_facts(node)) is not None:
-                entries.append(Entry(node.name, module, facts["paper"], facts["output"], title))
+                where = ran_on[1] if ran_on else ""
+                facts |= {"ran_on": where, "title": title}
+                entries.append(Entry(name=node.name, module=module, **facts))
     return sorted(entries)
 
 

@@ -29,6 +29,7 @@ def list_recipes(chosen: argparse.Namespace) -> None:
     width = max(len(recipe.name) for recipe in recipes)
     for recipe in recipes:
         print(f"{recipe.name:{width}}  {recipe.output:8}  {recipe.paper:17}  {recipe.title}")
+        print(f"{'':{width}}  ran on: {recipe.ran_on or 'nothing yet'}")
 
 
 def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -52,15 +53,16 @@ def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 def run_recipe(chosen: argparse.Namespace) -> None:
     """Run a recipe, or finish a run that was stopped."""
+    from pipeline.reporting.show import summarise
     from pipeline.runs import execute
-    from pipeline.show import summarise
     from pipeline.steps import Run
 
     recipe, given = _settings(chosen)
     folder = chosen.out or Path("runs") / recipe.name
     run = Run(folder, chosen.resume, chosen.runner, chosen.workers)
     started = time.monotonic()
-    execute(recipe, given, run)
+    dataset = execute(recipe, given, run)
+    _print_rows(dataset, chosen.rows)
     print(summarise(folder))
     print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
@@ -86,50 +88,50 @@ def _print_rows(dataset: Path, n: int) -> None:
         print(f"--- {row.get('row_id', '')}")
         for turn in row.get("messages") or []:
             print(f"[{turn['role']}] {turn['content']}")
-    if not rows:
+    if n and not rows:
         print("no rows were kept; raise --limit, or see tamis run with tamis show")
 
 
 def show(chosen: argparse.Namespace) -> None:
     """Show the funnel, pass rates, cost and files of a run."""
-    from pipeline.show import summarise
+    from pipeline.reporting.show import summarise
 
     print(summarise(chosen.run))
-    for dataset in sorted((chosen.run / "dataset").glob("*")) if chosen.rows else ():
+    for dataset in sorted((chosen.run / "dataset").glob("*")):
         _print_rows(dataset, chosen.rows)
 
 
 def trace(chosen: argparse.Namespace) -> None:
     """Show where one row comes from."""
-    from pipeline.passport import trace
+    from pipeline.reporting.passport import trace
 
     print(trace(chosen.run, chosen.row_id))
 
 
 def why_not(chosen: argparse.Namespace) -> None:
     """Say why a prompt has no row, or fewer than it was to have."""
-    from pipeline.why_not import why_not
+    from pipeline.reporting.why_not import why_not
 
     print(why_not(chosen.run, chosen.prompt_id))
 
 
 def diff(chosen: argparse.Namespace) -> None:
     """Say what changed between two runs, and why."""
-    from pipeline.diff import compare
+    from pipeline.reporting.diff import compare
 
     print(compare(chosen.run_a, chosen.run_b))
 
 
 def export(chosen: argparse.Namespace) -> None:
     """Write a run's dataset in a trainer's format."""
-    from pipeline.export import export
+    from pipeline.trainers.export import export
 
     print(export(chosen.run, chosen.to, chosen.kind, chosen.out, chosen.form))
 
 
 def check(chosen: argparse.Namespace) -> int:
     """Load an export with the trainers' own converters."""
-    from pipeline.preflight import check
+    from pipeline.trainers.preflight import check
 
     findings = check(chosen.export)
     for finding in findings:
@@ -154,6 +156,29 @@ def audit(chosen: argparse.Namespace) -> int:
     left_out = "".join(f", {count} {why}" for why, count in found.dropped.items())
     print(f"{len(rows) - len(faults)} of {len(rows)} references verify{left_out}")
     return int(bool(faults or found.dropped))
+
+
+def rank(chosen: argparse.Namespace) -> None:
+    """Choose each task's program by tests that a model wrote."""
+    from pipeline.catalog import read_settings
+
+    found = import_module("scorers.ranking").rank(
+        chosen.codes,
+        chosen.tests,
+        chosen.out,
+        method=chosen.method,
+        settings=read_settings(chosen.set),
+        count=chosen.count,
+        workers=chosen.workers,
+    )
+    print(f"{chosen.out}: {found.chosen} of {found.tasks} tasks have a chosen program")
+    for number, text in (
+        (found.reused, "were ranked before"),
+        (found.without_tests, "have no tests"),
+        (found.without_codes, "have tests but no samples"),
+    ):
+        if number:
+            print(f"{number} {text}")
 
 
 def doctor(chosen: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ class Run:
     tokens: int  # of the whole schedule, prompts included
     stop_at: float = 1.0  # fraction of the schedule at which to stop
     seed: int = 0
-    batch_tokens: int = 6144
+    batch_tokens: int = 3072
     save_seconds: float = 180.0
 
 
@@ -100,7 +100,9 @@ def build_model(tokenizer: Any, seed: int) -> Any:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    model.set_attn_implementation("eager")  # at these lengths faster on CPU than flash attention
+    return model
 
 
 def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
@@ -108,7 +110,8 @@ def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
     import torch
 
     optimisers = _optimisers(model)
-    chunk, seen = _resume(state, model, optimisers)
+    words = tokenizer.backend_tokenizer.to_str()
+    chunk, seen = _resume(state, words, model, optimisers)
     saved, began, seen_at_start = time.monotonic(), time.monotonic(), seen
     while seen < run.tokens * run.stop_at:
         losses = []
@@ -125,6 +128,7 @@ def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
         logger.info("tokens %d of %d, loss %.4f, %.0f tokens/s", seen, run.tokens, loss, speed)
         if time.monotonic() - saved > run.save_seconds or seen >= run.tokens * run.stop_at:
             found = {"chunk": chunk, "seen": seen, "model": model.state_dict()}
+            found["tokenizer"] = words
             found["optimisers"] = [optimiser.state_dict() for optimiser in optimisers]
             torch.save(found, state.with_suffix(".part"))
             state.with_suffix(".part").replace(state)
@@ -144,9 +148,10 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     half.generation_config.do_sample = True
     half.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    inlined = json.loads((folder / "tokenizer_config.json").read_text())
-    inlined["chat_template"] = CHAT_TEMPLATE  # in the config too: older readers look only there
-    (folder / "tokenizer_config.json").write_text(json.dumps(inlined, indent=2) + "\n")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    # Older readers know this class name only, and look for the template only here.
+    config |= {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHAT_TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _said(reply: str) -> Message:
@@ -168,13 +173,15 @@ def _optimisers(model: Any) -> list[Any]:
     return [muon, adam]
 
 
-def _resume(state: Path, model: Any, optimisers: Sequence[Any]) -> tuple[int, int]:
+def _resume(state: Path, words: str, model: Any, optimisers: Sequence[Any]) -> tuple[int, int]:
     import torch
 
     state.parent.mkdir(parents=True, exist_ok=True)
     if not state.exists():
         return 0, 0
     found = torch.load(state, weights_only=True)
+    if found["tokenizer"] != words:
+        raise UserError(f"{state} was trained on another corpus; delete it or name another --state")
     model.load_state_dict(found["model"])
     for optimiser, inner in zip(optimisers, found["optimisers"], strict=True):
         optimiser.load_state_dict(inner)
@@ -238,4 +245,4 @@ def _update(model: Any, batch: Sequence[Encoded], optimisers: Sequence[Any]) -> 
     for optimiser in optimisers:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return float(loss)
+    return float(loss.detach())

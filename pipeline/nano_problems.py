@@ -1,8 +1,8 @@
 """Word problems of eight levels with worked steps: the table of stories and what solves them.
 
 A story is data: ranges to draw from, steps to work through, phrasings. A step reads "a + b" over
-drawn numbers, literals and the results s1, s2, ... of earlier steps. Operators: + - * / (exact), "x"
-a product spelled out by partial products, "~" a fraction in lowest terms. Upper-case numbers are
+drawn numbers, literals and results s1, s2, ... of earlier steps. Operators: + - * / (exact), "x" a
+product spelled out by partial products, "~" a fraction in lowest terms. Upper-case numbers are
 money: drawn in cents, kept as Decimal. Draws whose steps leave the positive numbers are redrawn.
 """
 
@@ -293,9 +293,7 @@ _DEEP: tuple[Story, ...] = (
 
 def _one_step(level: int, low: int, high: int) -> tuple[Story, ...]:
     ranges = _span(a=(low, high), b=(low, high))
-    return tuple(
-        Story(k, level, ranges, step, texts, "", held) for k, step, held, texts in _ONE_STEP
-    )
+    return tuple(Story(k, level, ranges, step, t, "", held) for k, step, held, t in _ONE_STEP)
 
 
 STORIES: tuple[Story, ...] = _one_step(1, 2, 9) + _one_step(2, 11, 79) + _DEEP

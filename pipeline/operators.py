@@ -11,6 +11,7 @@ from pipeline.budgets import Budget
 from pipeline.engines import Sampling, open_engine
 from pipeline.errors import UserError
 from pipeline.picking import reasons_to_leave
+from pipeline.progress import opened
 from pipeline.rollouts import rollouts
 from pipeline.schema import SFT, Sifted, Verifier, check, digest
 from pipeline.shards import Shards
@@ -94,8 +95,13 @@ def sample_until(
         limits={name: limit / prompts.rows for name, limit in limits.items() if limit},
         verifier=verifier,
         seed=seed,
+        of=prompts.rows,
         into=into,
     )
+    if (progress := opened(active_run().folder)) is not None:
+        correct = found.scan().filter(pl.col("verdict") == "correct")
+        covered = correct.select(pl.col("id").n_unique()).collect().item()
+        progress.settle(prompts=prompts.rows, finished=prompts.rows, covered=covered)
     return found
 
 

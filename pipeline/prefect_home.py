@@ -21,6 +21,7 @@ from pipeline.plans import Plan, finished, make_shard
 
 RETRY_AFTER_S = 10  # then six times longer after each failure, ten minutes at most
 _START_TIMEOUT_S = 180
+_OURS = r"exception (UserError|EngineError|Stopped):|aborted by an interrupt signal"
 _SERVER = Path(__file__).with_name("prefect_server.py")
 _SERVER_WORDS = {
     "PREFECT_UI_ENABLED": "0",
@@ -180,4 +181,4 @@ def _not_ours(record: logging.LogRecord) -> bool:
     """Say whether a failure is a surprise: our own are one sentence, which the caller prints."""
     if record.exc_info and isinstance(record.exc_info[1], TamisError):
         return False
-    return not re.search(r"exception (UserError|EngineError):", record.getMessage())
+    return not re.search(_OURS, record.getMessage())

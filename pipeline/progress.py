@@ -36,6 +36,18 @@ class Progress:
             if now - self._said >= _EVERY_S:
                 self._write(now)
 
+    def begin(self, prompts: int, step: Path) -> None:
+        """Say how many prompts there are; those of shards committed before are finished already."""
+        with self._lock:
+            if not self.counts["prompts"]:
+                self.counts["prompts"] = prompts
+                self.counts["finished"] = sum(_prompts_in(r) for r in step.glob("commits/*.json"))
+
+    def settle(self, **exact: int) -> None:
+        """Replace counters that were only counted in this process by exact ones."""
+        with self._lock:
+            self.counts |= exact
+
     def finish(self) -> None:
         """Write the last line."""
         with self._lock:
@@ -81,6 +93,12 @@ def track(run: Path) -> Progress:
         return _open.setdefault(run, Progress(run / "progress.jsonl"))
 
 
+def opened(run: Path) -> Progress | None:
+    """Return the `Progress` of a run folder if anything was sampled in this process."""
+    with _open_lock:
+        return _open.get(run)
+
+
 def finish(run: Path) -> None:
     """End a run's progress, if it had any."""
     with _open_lock:
@@ -99,6 +117,10 @@ def read_progress(run: Path) -> list[dict[str, Any]]:
         except orjson.JSONDecodeError:
             continue
     return lines
+
+
+def _prompts_in(record: Path) -> int:
+    return int(orjson.loads(record.read_bytes())["made_by"].get("rows_in", 0))
 
 
 def _last_line(file: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pipeline.steps import step
 _FIELDS = ROLLOUTS.append(pa.field("target", pa.int32()))
 
 
-@step(expands=True, journal=True, retries=2, free=("model", "engine"))
+@step(expands=True, journal=True, retries=2, free=("model", "engine", "of"))
 def rollouts(
     prompts: pa.Table,
     earlier: pa.Table | None = None,
@@ -39,6 +39,7 @@ def rollouts(
     limits: Mapping[str, float],
     verifier: Verifier | None,
     seed: int,
+    of: int,
     journal: Journal,
     previous: pa.Table | None,
 ) -> Sifted:
@@ -47,7 +48,7 @@ def rollouts(
     Kept are the trials that count, by prompt and trial; aside, with counted = false, the surplus.
     `earlier` holds rollouts of the same prompts to be used and not asked again (probes, say).
     `identity` is the model's, for the digest; `limits` are what one prompt may
-    use of the run's, where the run has limits.
+    use of the run's, where the run has limits; `of` counts the run's prompts.
     """
     rows = prompts.to_pylist()
     problems = [
@@ -65,7 +66,7 @@ def rollouts(
     }
     settings = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
     progress = track(journal.path.parents[2])
-    progress.add(prompts=len(rows))
+    progress.begin(of, journal.path.parents[1])
 
     def work(opened: Engine) -> Awaitable[list[Trial]]:
         return sample(
@@ -114,7 +115,7 @@ def _read_table(previous: pa.Table | None) -> dict[str, Known]:
     """Rebuild the finished trials of an earlier version of the shard, by rollout id."""
     known: dict[str, Known] = {}
     for row in previous.to_pylist() if previous is not None else ():
-        if row["verdict"] == "infra":
+        if row["finish_reason"] == "error":
             continue  # never answered: to be asked again
         completion = Completion(
             row["rollout_id"],
@@ -123,7 +124,8 @@ def _read_table(previous: pa.Table | None) -> dict[str, Known]:
             n_tokens=row["n_tokens"],
             sum_logprob=row["sum_logprob"],
         )
-        verdict = Verdict(row["verdict"], row["reason"], row["extracted"])
+        judged = row["verdict"] != "infra"  # else the verifier failed: to be judged again
+        verdict = Verdict(row["verdict"], row["reason"], row["extracted"]) if judged else None
         known[row["rollout_id"]] = Known(row["id"], row["trial"], completion, verdict)
     return known
 

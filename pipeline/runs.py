@@ -9,6 +9,8 @@ DIR/report.html     the run as a page
 
 import importlib.metadata
 import logging
+import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,26 +19,30 @@ import orjson
 import yaml
 
 from pipeline import progress
-from pipeline.card import Card, Funnel
 from pipeline.catalog import ROOT, resolve
+from pipeline.engines import open_engine
 from pipeline.errors import UserError
-from pipeline.files import write_file
+from pipeline.files import require_space, write_file
 from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
+from pipeline.trainers.card import Card, Funnel
 
+_LEAST_SPACE = 256 << 20  # bytes free before a run starts: a full disk later costs finished work
 _log = logging.getLogger(__name__)
 
 
 def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
     """Run a recipe into `run.folder`; return the folder of the dataset it emitted."""
     from pipeline.engines.host import close_engines
-    from pipeline.export import emit
-    from pipeline.report import write_report
+    from pipeline.reporting.report import write_report
+    from pipeline.trainers.export import emit
 
+    _mind_interrupts()
     parameters = resolve(function, given)
     name = str(function.name)
     _check_folder(run, name)
+    require_space(run.folder, _LEAST_SPACE)
     with running(run):
         write_file(
             run.folder / "config.yaml",
@@ -52,6 +58,14 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
         dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
         write_report(run.folder)
     return dataset
+
+
+def _mind_interrupts() -> None:
+    """Make Ctrl-C end waits again: polars installs a handler under which they go on."""
+    import polars  # noqa: F401  # before, not after
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def read_config(file: Path) -> tuple[str, dict[str, Any]]:
@@ -76,11 +90,19 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> di
         "output": function.output,
         "tamis": _version(),
         "parameters": dict(parameters),
+        # Where this is false, a run from the start may be answered otherwise; a resumed one is not.
+        "same_answers_in_any_batch": _is_batch_invariant(parameters),
         "steps": steps,
     }
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(run.folder / "manifest.json", orjson.dumps(manifest, option=options))
     return manifest
+
+
+def _is_batch_invariant(parameters: Mapping[str, Any]) -> bool:
+    if "model" not in parameters:
+        return True
+    return open_engine(parameters["model"], **(parameters.get("engine") or {})).batch_invariant
 
 
 def _card(run: Run, manifest: Mapping[str, Any]) -> Card:

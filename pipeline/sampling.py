@@ -82,6 +82,9 @@ async def sample(
             tasks.create_task(loop.collect(slots, tasks))
     except BaseExceptionGroup as group:  # a task failed; the others were cancelled with it
         raise group.exceptions[0] from None
+    finally:  # what is still in flight answers nobody; its slots are for the next loop
+        for _ in loop.flight:
+            slots.release()
     return loop.trials()
 
 
@@ -176,6 +179,7 @@ class _Loop:
                 self.journal.append([self.record(c) for c in finished])
             for completion in finished:
                 place, trial, _ = self.flight.pop(completion.rollout_id)
+                slots.release()
                 self.note(completion, place, None)
                 self.answer(place, trial, completion, None)
             self.start_judges(tasks)
@@ -191,14 +195,14 @@ class _Loop:
         """Return whether a request was answered; otherwise ask again or give the trial up."""
         if completion.finish_reason != "error":
             self.failed_in_a_row = 0
-            slots.release()
             return True
-        place, trial, attempt = self.flight.pop(completion.rollout_id)
+        place, trial, attempt = self.flight[completion.rollout_id]
         if completion.retry:
             self.count_failure(completion)
             if attempt < _RETRIES:
                 self.submit(place, trial, attempt + 1)
                 return False
+        del self.flight[completion.rollout_id]
         slots.release()
         self.note(completion, place, None)
         self.answer(place, trial, completion, Verdict("infra", completion.error))
@@ -272,6 +276,8 @@ def read_known(records: Iterable[Mapping[str, Any]]) -> dict[str, Known]:
     for record in records:
         fields = dict(record)
         rollout_id = fields["rollout_id"]
+        if fields.get("verdict") == "infra":
+            continue  # the verifier failed: to be judged again
         if "verdict" in fields:
             del fields["rollout_id"]
             known[rollout_id] = known[rollout_id]._replace(verdict=Verdict(**fields))

@@ -79,6 +79,21 @@ PAIRS = pa.schema(
     ]
 )
 
+# One row for each program and test that met. A pair that did not meet, or met with status "infra",
+# was not judged. max_rss_kb and stdout_bytes are the whole program's, over all its tests.
+EXECUTIONS = pa.schema(
+    [
+        ("code_id", pa.string()),
+        ("test_id", pa.string()),
+        ("status", pa.string()),
+        ("wall_ms", pa.float64()),
+        ("cpu_ms", pa.float64()),
+        ("max_rss_kb", pa.int64()),
+        ("exception", pa.string()),
+        ("stdout_bytes", pa.int64()),
+    ]
+)
+
 STEPWISE = pa.schema(
     [
         ("prompt", pa.string()),

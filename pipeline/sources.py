@@ -43,6 +43,8 @@ def read_prompts(
     if source == BUILT_IN:
         return _built_in(limit or _BUILT_IN_ROWS, seed)
     rows = _read_file(source) if _FILE.search(source) else _read_hub(source, subset, split)
+    if not len(rows):
+        raise UserError(f"prompts '{source}': 0 rows; give a source that holds some")
     if limit:
         rows = rows.slice(0, limit)
     return _as_prompts(rows, source, columns or {}, skip_bad)

@@ -63,13 +63,13 @@ async def says_length_when_cut(engine: Engine) -> None:
 
 
 async def stops_at_a_stop_string(engine: Engine) -> None:
-    """With every letter and digit as stop strings none of them is in the text."""
-    stops = tuple("abcdefghijklmnopqrstuvwxyz0123456789")
+    """With four common letters as stop strings (servers take no more) none is in the text."""
+    stops = ("a", "e", "t", " ")
     answers = await ask(
         engine, [plain(f"s{i}", Sampling(max_tokens=64, stop=stops), seed=i) for i in range(8)]
     )
     stopped = [a for a in answers.values() if a.finish_reason == "stop"]
-    assert stopped
+    assert stopped, [a.error for a in answers.values()]
     assert all(not set(a.text) & set(stops) for a in stopped)
 
 

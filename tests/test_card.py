@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import DatasetCard
 
-from pipeline.card import render
+from pipeline.trainers.card import render
 
 
 def test_card_is_valid_and_complete():

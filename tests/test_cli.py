@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,7 @@ class TestRuns:
         ("change", "says"),
         [
             (["prompts=nowhere.jsonl"], "nowhere.jsonl: no such file"),
+            (["prompts=/dev/null"], "/dev/null"),
             (["columns.answer=answr"], "no answer column (answr)"),
             (["columns.id=level"], "duplicate ids"),
             (["model=vllm:./no-model"], "./no-model"),
@@ -143,13 +145,20 @@ def test_wrong_words_are_one_sentence(words: list[str], says: str, capfd) -> Non
     assert says in said and "Traceback" not in said
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence(capfd) -> None:
+    """An --out where nothing can be made is refused before anything starts."""
+    assert main(["run", "dart_math", "--out", "/proc/run"]) == 1
+    said = capfd.readouterr().err
+    assert "/proc/run" in said and "Traceback" not in said
+
+
 def test_list_names_every_recipe(capsys) -> None:
     """Each recipe is listed with its paper and what it emits, as text and as JSON."""
     assert main(["list"]) == 0
     assert "dart_math" in capsys.readouterr().out
     assert main(["list", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
-    assert {"name", "paper", "output", "title", "module"} == set(entries[0])
+    assert {"name", "paper", "output", "title", "module", "ran_on"} == set(entries[0])
 
 
 def test_audit_finds_bad_references(tmp_path: Path, capsys) -> None:
@@ -173,9 +182,7 @@ def test_killed_run_is_finished_by_the_same_command(sums: Path, tmp_path: Path) 
         [*command, *dart(sums, out, slow)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
     journal = out / "rollouts/journal/00000.jsonl"
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and not (journal.exists() and journal.stat().st_size > 9000):
-        time.sleep(0.01)
+    _await(lambda: journal.exists() and journal.stat().st_size > 9000)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     held = {json.loads(line[17:])["rollout_id"] for line in journal.read_bytes().splitlines()[:-1]}
@@ -186,6 +193,26 @@ def test_killed_run_is_finished_by_the_same_command(sums: Path, tmp_path: Path) 
     assert held <= set(_rollout_texts(out))
 
 
+def test_ctrl_c_stops_at_once_and_the_run_goes_on_later(sums: Path, tmp_path: Path) -> None:
+    """SIGINT ends a run within seconds with one sentence; the same command then finishes it."""
+    out = tmp_path / "run"
+    words = dart(sums, out, "engine={latency_s: 0.4, slots: 8}")
+    # A shell's background job ignores SIGINT, and pytest may be one.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    call = f"{listen}from pipeline.__main__ import main; raise SystemExit(main({words!r}))"
+    run = subprocess.Popen(
+        [sys.executable, "-c", call], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    _await(lambda: (out / "progress.jsonl").exists())
+    started = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130 and time.monotonic() - started < 30
+    assert "the same command goes on" in said and "Traceback" not in said
+    subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=ROOT, check=True)
+    assert _dataset_bytes(out)
+
+
 def test_two_runs_in_one_folder_exclude_each_other(sums: Path, tmp_path: Path) -> None:
     """A second run in the same folder is refused in one sentence that names the first's process."""
     command = [sys.executable, "-m", "pipeline"]
@@ -194,9 +221,7 @@ def test_two_runs_in_one_folder_exclude_each_other(sums: Path, tmp_path: Path) -
         [*command, *dart(sums, tmp_path / "run", slow)], cwd=ROOT, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and not (tmp_path / "run/rollouts/journal").exists():
-            time.sleep(0.05)
+        _await(lambda: (tmp_path / "run/rollouts/journal").exists())
         second = subprocess.run(
             [*command, *dart(sums, tmp_path / "run", slow)],
             cwd=ROOT,
@@ -209,6 +234,13 @@ def test_two_runs_in_one_folder_exclude_each_other(sums: Path, tmp_path: Path) -
         first.wait()
     assert second.returncode == 1
     assert str(first.pid) in second.stderr and "Traceback" not in second.stderr
+
+
+def _await(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _dataset_bytes(run: Path) -> dict[str, bytes]:

@@ -119,7 +119,7 @@ def _vllm_processes(session: int) -> list[psutil.Process]:
     return alive
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL", "SIGKILL while starting"])
 def test_no_process_is_left(tiny_model: Path, how: str) -> None:
     """Interrupted or killed outright, the owner ends at once and vLLM's processes with it."""
     code = f"""
@@ -138,8 +138,13 @@ if __name__ == "__main__":
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert owner.stdout is not None and owner.stdout.readline() == b"ready\n"
-    owner.send_signal(getattr(signal, how))
+    assert owner.stdout is not None
+    if how.endswith("starting"):
+        while len(_vllm_processes(owner.pid)) < 2:
+            time.sleep(0.1)
+    else:
+        assert owner.stdout.readline() == b"ready\n"
+    owner.send_signal(getattr(signal, how.split()[0]))
     owner.wait(60)
     owner.stdout.close()
     deadline = time.monotonic() + 20

@@ -16,7 +16,7 @@ from pipeline.engines import Completion, Engine, Request, Sampling, open_engine
 from pipeline.engines.checkpoint import identify
 from pipeline.engines.host import close_engines, on_engine
 from pipeline.engines.torch_local import token_losses
-from pipeline.errors import EngineError, UserError
+from pipeline.errors import Stopped, UserError
 from pipeline.schema import ROLLOUTS
 from pipeline.shards import Shards
 from tests.engine_contract import CHECKS, QUESTION, ask, chat, opened, plain
@@ -141,7 +141,7 @@ def test_host_replaces_a_dead_engine() -> None:
 
 
 def test_closing_ends_the_work_of_other_threads() -> None:
-    """Who waits for an engine gets EngineError when the engines are closed."""
+    """Who waits for an engine gets Stopped when the engines are closed."""
     errors: list[BaseException] = []
     running = threading.Event()
 
@@ -152,7 +152,7 @@ def test_closing_ends_the_work_of_other_threads() -> None:
     def call() -> None:
         try:
             on_engine(CHATTY, work)
-        except EngineError as error:
+        except Stopped as error:
             errors.append(error)
 
     thread = threading.Thread(target=call)

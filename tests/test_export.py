@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.export import emit, export
-from pipeline.preflight import check
 from pipeline.schema import PAIRS, SFT, STEPWISE, UNPAIRED
 from pipeline.shards import read_parquet, write_parquet
+from pipeline.trainers.export import emit, export
+from pipeline.trainers.preflight import check
 
 CARD = {"name": "Sums", "recipe": "star", "license": "mit", "language": ["en"]}
 FORMATS = [

@@ -73,6 +73,15 @@ def test_sizes_and_names(file: Path) -> None:
     assert name_of(file) in MANY_NAMES or len(public) <= 8, f"{file}: {public}"
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("test_*.py")), ids=name_of)
+def test_every_test_says_what_it_proves(file: Path) -> None:
+    """Each test has a docstring, and it is a sentence."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            says = ast.get_docstring(node) or ""
+            assert says.rstrip("`").endswith("."), f"{file}: {node.name}"
+
+
 def test_no_drawer_for_everything() -> None:
     """No file is called utils, helpers, common, misc, base, manager or core."""
     bad = re.compile(r"^(utils?|helpers?|common|misc|base|manager|core)\.py$")

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.funnel import read_record
-from pipeline.lookup import find_id
-from pipeline.passport import passport, trace
 from pipeline.picking import reasons_to_leave
+from pipeline.reporting.funnel import read_record
+from pipeline.reporting.lookup import find_id
+from pipeline.reporting.passport import passport, trace
+from pipeline.reporting.why_not import explain, why_not
 from pipeline.schema import Sifted
 from pipeline.shards import Shards
-from pipeline.why_not import explain, why_not
 from tests.toy_runs import build, commit
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.preflight import check
+from pipeline.trainers.preflight import check
 
 USER = {"role": "user", "content": "2+2?"}
 GOOD = {"role": "assistant", "content": "4"}

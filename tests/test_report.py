@@ -10,16 +10,16 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipeline.diff import compare, find_changes
 from pipeline.errors import UserError
-from pipeline.figures import measure
 from pipeline.files import lock_folder
-from pipeline.funnel import read_record
-from pipeline.report import write_report
+from pipeline.reporting.diff import compare, find_changes
+from pipeline.reporting.figures import measure
+from pipeline.reporting.funnel import read_record
+from pipeline.reporting.report import write_report
+from pipeline.reporting.show import summarise
+from pipeline.reporting.wording import duration
 from pipeline.schema import Sifted, canonical
 from pipeline.shards import Shards, write_shard
-from pipeline.show import summarise
-from pipeline.wording import duration
 from tests.toy_runs import RATES, build, commit
 
 

@@ -181,6 +181,30 @@ def test_more_wanted_asks_only_what_is_new(tmp_path: Path) -> None:
     assert counted(again) == counted(run(tmp_path / "fresh", budget=Budget("uniform", 4, 40)))
 
 
+def test_a_failed_loop_gives_its_slots_back(tmp_path: Path) -> None:
+    """After a loop gave up on an engine that lives, the next loop on it has every slot again."""
+
+    async def both() -> None:
+        engine = open_engine("scripted:tests.scripts_for_engines:always_fails", slots=5)
+        for i in range(3):
+            loop = sample(
+                problems(9),
+                Schedule(Budget("fixed", 60, 60), [None] * 9),
+                engine,
+                boxed,
+                sampling=Sampling(max_tokens=50),
+                seed=i,
+                journal=Journal.open(tmp_path / str(i)),
+                known={},
+                note=lambda *_: None,
+            )
+            with pytest.raises(EngineError):
+                await asyncio.wait_for(loop, timeout=20)
+        await engine.close()
+
+    asyncio.run(both())
+
+
 def test_two_loops_share_one_engine(tmp_path: Path) -> None:
     """Two shards sampled at once on one engine never have more in flight than its slots."""
     flight, most, lock = 0, 0, threading.Lock()

@@ -6,8 +6,8 @@ import sys
 
 import pyarrow as pa
 
-from pipeline.export import emit, export
 from pipeline.schema import PAIRS, SFT, UNPAIRED
+from pipeline.trainers.export import emit, export
 
 TRAIN = """
 import json, sys, torch, trl

@@ -13,6 +13,8 @@ k = 40, prop2diff k = 192, max_trials in the thousands, vanilla k = 52.
 
 In:  prompts with a reference `answer`: the built-in world, a local file or a hub dataset.
 Out: SFT conversations, harder prompts with more answers; all rollouts beside them.
+
+Ran on: nano model on vLLM's CPU build
 """
 
 from dataclasses import replace

@@ -9,6 +9,7 @@ run goes on with the same command; its state lies in `--state`, outside the mode
 """
 
 import argparse
+import json
 import logging
 import random
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from pipeline.nano_model import Example, Run, build_model, build_tokenizer, save
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
 
 PROGRAM = "{{ prompt }}\n\nReply with the whole function in one Python block."
+PRACTISE = "Practise sums, one a line."
 TESTS = (
     "{{ prompt }}\n\nDo not write the function. "
     "Write three assertions that check it, in one Python block."
@@ -42,35 +44,61 @@ class Stage(NamedTuple):
 
 def solve(rng: random.Random) -> Example:
     """Solve a word problem: the DART-Math prompt, the worked answer."""
-    level = rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
-    [row] = word_problems(1, seed=rng.getrandbits(48), levels=[level]).to_pylist()
-    return _ask(SOLVE, row), worked_answer(row)
+    row = _problem(rng)
+    return ask(SOLVE, row), worked_answer(row)
 
 
 def write_program(rng: random.Random) -> Example:
     """Write the function that a code task asks for."""
     [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
-    return _ask(PROGRAM, row), f"```python\n{row['solution']}\n```"
+    return ask(PROGRAM, row), f"```python\n{row['solution']}\n```"
 
 
 def write_tests(rng: random.Random) -> Example:
     """Write three assertions for a code task without writing the function."""
     [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
-    return _ask(TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
+    return ask(TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
+
+
+def practise(rng: random.Random) -> Example:
+    """Do sums without their stories: steps of train problems and one-digit facts, shuffled.
+
+    A story costs eighty tokens for one or two sums; a sheet of sums teaches arithmetic faster.
+    """
+    lines = [_fact(rng) for _ in range(rng.randint(2, 6))]
+    for _ in range(rng.randint(1, 6)):
+        lines += json.loads(_problem(rng)["meta"])["steps"]
+    rng.shuffle(lines)
+    return [{"role": "user", "content": PRACTISE}], "\n".join(lines)
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("solve", 0.7, solve),
-    Stage("program", 0.2, write_program),
-    Stage("tests", 0.1, write_tests),
+    Stage("solve", 0.52, solve),
+    Stage("program", 0.16, write_program),
+    Stage("tests", 0.08, write_tests),
+    Stage("practise", 0.24, practise),
 )
+
+
+def ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
+    """Render a recipe's prompt over a row of the world, as one user message."""
+    prompt = row["messages"][0]["content"]
+    text = Template(template, undefined=StrictUndefined).render(prompt=prompt)
+    return [{"role": "user", "content": text}]
+
+
+def draw_chunk(index: int, seed: int, size: int = CHUNK) -> list[Example]:
+    """Draw the index-th examples of the endless corpus."""
+    rng = random.Random(f"train_nano/{seed}/{index}")
+    stages = rng.choices(STAGES, [stage.share for stage in STAGES], k=size)
+    return [stage.draw(rng) for stage in stages]
 
 
 def main() -> None:
     """Train, and write the model's folder."""
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run = Run(lambda index: _chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
+    run = Run(lambda index: draw_chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
     tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
     model = build_model(tokenizer, args.seed)
     seen = train(model, tokenizer, run, args.state)
@@ -88,17 +116,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _chunk(index: int, seed: int) -> list[Example]:
-    """Draw the index-th 2,048 examples of the endless corpus."""
-    rng = random.Random(f"train_nano/{seed}/{index}")
-    stages = rng.choices(STAGES, [stage.share for stage in STAGES], k=CHUNK)
-    return [stage.draw(rng) for stage in stages]
+def _problem(rng: random.Random) -> dict[str, Any]:
+    level = rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
+    [row] = word_problems(1, seed=rng.getrandbits(48), levels=[level]).to_pylist()
+    return dict(row)
 
 
-def _ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
-    prompt = row["messages"][0]["content"]
-    text = Template(template, undefined=StrictUndefined).render(prompt=prompt)
-    return [{"role": "user", "content": text}]
+def _fact(rng: random.Random) -> str:
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
+    sums = (f"{a} + {b} = {a + b}", f"{a + b} - {b} = {a}")
+    tables = (f"{a} * {b} = {a * b}", f"{a * b} / {b} = {a}")
+    return rng.choice(sums + tables)
 
 
 if __name__ == "__main__":

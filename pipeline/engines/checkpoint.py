@@ -11,6 +11,8 @@ from pipeline.errors import UserError
 
 _log = logging.getLogger(__name__)
 
+_ROOT = Path(__file__).resolve().parents[2]
+
 # What decides the tokens that come out; other files of a folder (README, optimizer) do not.
 _DECISIVE = (
     "config.json",
@@ -26,10 +28,14 @@ _WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 
 
 def locate(what: str) -> Path:
-    """Return the folder of a model named by path or by hub name, downloading it if need be."""
+    """Return the folder of a model named by path or by hub name, downloading it if need be.
+
+    "data/nano" is found from anywhere: a path may also start at the repository's root.
+    """
     folder = Path(what).expanduser()
-    if (folder / "config.json").is_file():
-        return folder.resolve()
+    for place in (folder, _ROOT / what):
+        if (place / "config.json").is_file():
+            return place.resolve()
     if folder.exists() or what.startswith(("/", ".", "~")) or what.count("/") > 1:
         state = "holds no config.json" if folder.exists() else "does not exist"
         raise UserError(f"model '{what}': that folder {state}; give the folder a trainer saved")

@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from pipeline.engines import Engine, open_engine
-from pipeline.errors import EngineError
+from pipeline.errors import Stopped
 from pipeline.schema import canonical
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def _host() -> _Host:
 
 def _copy(task: "asyncio.Task[T]", outcome: "Future[T]") -> None:
     if task.cancelled():
-        outcome.set_exception(EngineError("the engines were closed while this was running"))
+        outcome.set_exception(Stopped("the engines were closed while this was running"))
     elif error := task.exception():
         outcome.set_exception(error)
     else:

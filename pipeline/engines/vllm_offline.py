@@ -7,8 +7,8 @@ tokenized once for all trials, and vLLM reports a request only when it is finish
 
 import asyncio
 import logging
-import multiprocessing
 import os
+import secrets
 import subprocess
 import threading
 import warnings
@@ -94,7 +94,9 @@ class VllmOffline:
     def _load(self) -> None:
         folder = locate(self._what)
         _log.info("loading %s from %s", self.model, folder)  # digests the weights, off the loop
-        with _starting, _surroundings():
+        mark = secrets.token_hex(8)
+        self._guard = _guard(mark)
+        with _starting, _surroundings(mark):
             from vllm import AsyncEngineArgs
             from vllm.platforms import current_platform
             from vllm.usage.usage_lib import UsageContext
@@ -114,7 +116,6 @@ class VllmOffline:
                 raise UserError(
                     f"vLLM cannot start '{self._what}' with {options}: {why}"
                 ) from error
-        self._guard = _guard_children()
         self.batch_invariant = os.environ.get("VLLM_BATCH_INVARIANT") == "1" and not on_cpu
 
     async def _answer(self, request: Request) -> Completion:
@@ -124,6 +125,7 @@ class VllmOffline:
             return failed(
                 request,
                 f"the prompt has {len(prompt)} tokens, the model's context is {self._context}",
+                retry=False,
             )
         parameters = _parameters(request.sampling, request.seed, room)
         try:
@@ -163,7 +165,7 @@ def _parameters(sampling: Sampling, seed: int, room: int) -> Any:
 
 
 @contextmanager
-def _surroundings() -> Iterator[None]:
+def _surroundings(mark: str) -> Iterator[None]:
     """Give vLLM its settings and take back what it leaves in our environment.
 
     It sets LD_PRELOAD for its workers, which programs that we start later must not inherit.
@@ -171,7 +173,7 @@ def _surroundings() -> Iterator[None]:
     import huggingface_hub  # noqa: F401  # before HF_HUB_OFFLINE, which it reads once for all
 
     before = dict(os.environ)
-    os.environ.update(_SETTINGS | before)
+    os.environ.update(_SETTINGS | before | {"TAMIS_VLLM_OF": mark})  # its processes inherit these
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -182,16 +184,23 @@ def _surroundings() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _guard_children() -> subprocess.Popen[bytes]:
-    """Start a shell that ends vLLM's engine process should this process be killed outright.
+def _guard(mark: str) -> subprocess.Popen[bytes]:
+    """Start a shell that ends every process marked in its environment once this one is gone.
 
-    vLLM's processes outlive a SIGKILL of their parent; the shell sees its standard input close.
+    vLLM's processes outlive a SIGKILL of their parent, also in the middle of a start. The shell
+    notices because its standard input closes.
     """
-    children = multiprocessing.active_children()
-    pids = [str(c.pid) for c in children if c.name.startswith("EngineCore")]
-    script = 'cat; kill -TERM "$@"; sleep 8; kill -KILL "$@"'
+    script = """
+        cat
+        for signal in TERM KILL; do
+            for file in $(grep -ls "$1" /proc/[0-9]*/environ); do
+                pid=${file#/proc/}
+                kill -$signal "${pid%/environ}"
+            done
+            sleep 5
+        done"""
     return subprocess.Popen(
-        ["/bin/sh", "-c", script, "guard", *pids],
+        ["/bin/sh", "-c", script, "guard", mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""The dataset and its card, the trainers' formats, and the check with their own code."""

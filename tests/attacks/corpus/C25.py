@@ -1,0 +1,3 @@
+# calls bpf()
+def attack():
+    return reachable(321, 0x7FFF, 0, 0)

@@ -1,0 +1,3 @@
+# calls userfaultfd()
+def attack():
+    return reachable(323, 1)

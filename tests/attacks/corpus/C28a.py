@@ -1,0 +1,3 @@
+# opens a socket of the kernel's crypto interface
+def attack():
+    return opened(38)

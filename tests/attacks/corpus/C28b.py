@@ -1,0 +1,3 @@
+# opens a netlink socket
+def attack():
+    return opened(16)

@@ -1,0 +1,3 @@
+# changes its personality
+def attack():
+    return reachable(135, 0xFFFFFFFF)

@@ -1,0 +1,3 @@
+# calls kexec_load() with nothing to load
+def attack():
+    return reachable(246, 0, 17, 0, 0)

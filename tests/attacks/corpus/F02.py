@@ -1,0 +1,6 @@
+# sys.exit(0) inside the function
+import sys
+
+
+def f(x):
+    sys.exit(0)

@@ -1,0 +1,3 @@
+# has only comments
+# expect: error
+# test: assert f(3) == 3
