@@ -158,8 +158,9 @@ _ONE_STEP: tuple[tuple[str, str, bool, tuple[str, ...]], ...] = (
     ("put", "a + b", True, (
         "{n} puts {a} {t} on a table. {m} puts {b} more {t} there. How many {t} are there in all?",
     )),
-    ("sell", "a - b", True, (
-        "{n} had {a} {t} and sold {b} of them. How many {t} are left?",
+    ("drop", "a - b", True, (
+        "{n} has {a} {t} and loses {b} of them. How many {t} are left?",
+        "Of {a} {t}, {n} loses {b}. How many {t} are left?",
     )),
 )  # fmt: skip
 
@@ -181,7 +182,7 @@ _DEEP: tuple[Story, ...] = (
         "{m} has {b} more {t} than {n}, who has {a}. How many {t} do both have together?",
     )),
     Story("lose_twice", 3, _span(a=(31, 99), b=(3, 39), c=(3, 39)), "a - b; s1 - c", (
-        "{n} has {a} {t}, loses {b} and gives {c} to {m}. How many {t} are left?",
+        "{n} has {a} {t}, gives {b} to {m} and then loses {c}. How many {t} are left?",
     ), held_out=True),
     Story("groups", 4, _span(a=(2, 9), b=(2, 9)), "a * b", (
         "{n} has {a} {box} with {b} {t} each. How many {t} are there in all?",

@@ -1,4 +1,4 @@
-"""Measure the nano model on held-out problems: pass rate a level, programs, assertions.
+"""Measure the nano model on problems it has not seen: pass rate a level, programs, assertions.
 
     python -m flows.synthesis.measure_nano --model data/nano --temperature 0.7
 
@@ -29,17 +29,18 @@ MAX_TOKENS = 200
 
 
 def main() -> None:
-    """Print one JSON object: {"model", "temperature", "levels": {...}, "program", "assertions"}."""
+    """Print one JSON object: split, temperature, pass rate of each level, program, assertions."""
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     reply = open_model(args.model, args.temperature, args.seed)
     levels = {}
     for level in LEVELS:
-        rows = word_problems(args.problems, seed=args.seed, levels=[level], split="test")
+        rows = word_problems(args.problems, seed=args.seed, levels=[level], split=args.split)
         levels[level] = _mean(_judge(SOLVE, rows.to_pylist(), args.samples, reply, solved))
         logger.info("level %d: %.3f", level, levels[level])
-    tasks = code_tasks(args.problems, seed=args.seed, split="test").to_pylist()
-    found = {"model": str(args.model), "temperature": args.temperature, "levels": levels}
+    tasks = code_tasks(args.problems, seed=args.seed, split=args.split).to_pylist()
+    found: dict[str, Any] = {"split": args.split, "temperature": args.temperature}
+    found["levels"] = levels
     found["program"] = _mean(_judge(PROGRAM, tasks, args.samples, reply, written))
     found["assertions"] = _mean(_judge(TESTS, tasks, args.samples, reply, asserted))
     sys.stdout.write(json.dumps(found) + "\n")
@@ -132,6 +133,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the nano model on held-out problems.")
     parser.add_argument("--model", type=Path, default=Path("data/nano"))
     parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--split", choices=("train", "test"), default="test")
     parser.add_argument("--problems", type=int, default=56, help="a level")
     parser.add_argument("--samples", type=int, default=8, help="a problem")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
 """Train the built-in nano model on the prompts that recipes send, with the oracle's replies.
 
-    python -m flows.synthesis.train_nano --out data/nano --tokens 10000000
+    python -m flows.synthesis.train_nano --out data/nano --tokens 12000000
 
 A stage is one thing that a recipe asks of a model. A recipe that asks something new adds an entry
 to `STAGES`: a name, a share of the examples, and a function that draws one example. `--stop-at 0.1`
@@ -109,7 +109,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the built-in nano model.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=10_000_000, help="length of the schedule")
+    parser.add_argument("--tokens", type=int, default=12_000_000, help="length of the schedule")
     parser.add_argument("--stop-at", type=float, default=1.0, help="fraction of the schedule")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, default=Path("runs/train_nano/state.pt"))
