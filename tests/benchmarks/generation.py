@@ -2,9 +2,9 @@
 
 The same requests (prompt tokens, seeds, lengths) on vLLM with the same engine arguments. The loop
 also verifies every answer, journals it and keeps at most the engine's slots in flight; the plain
-call gets all at once. Processes alternate, loop and plain, each with an engine of its own; measured
-is generation alone, after 16 requests of warm-up. Tokens are those generated; CPU is that of the
-process, its vLLM children and its verifiers.
+call gets all at once. Two processes, each with an engine of its own, take turns (the other waits);
+measured is generation alone, after 16 requests of warm-up, which side goes first alternating.
+Tokens are those generated; CPU is that of the process, its vLLM children and its verifiers.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flows.rejection.dart_math import SOLVE
@@ -33,6 +33,7 @@ from pipeline.schema import trial_seed
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 0
 WARM_UP = 16
+Side = Callable[[Sequence[Problem], int, int], tuple[int, int]]  # requests, tokens
 
 
 def make_problems(prompts: int) -> list[Problem]:
@@ -57,15 +58,15 @@ def cpu_s() -> float:
     return sum(used.get(pid, 0) for pid in family) / os.sysconf("SC_CLK_TCK")
 
 
-def through_loop(chosen: argparse.Namespace, sampling: Sampling) -> dict[str, float]:
-    """Sample k trials of every problem with budget fixed, and verify them."""
+def through_loop(chosen: argparse.Namespace, sampling: Sampling) -> Side:
+    """Return what samples k trials of problems with budget fixed, and verifies them."""
     from scorers.answers import answers
 
     verifier = None if chosen.no_verifier else answers
     name = f"vllm:{chosen.model}"
     options = {"max_num_seqs": chosen.in_flight}
 
-    def run(problems: Sequence[Problem], k: int, seed: int) -> list[Trial]:
+    def run(problems: Sequence[Problem], k: int, seed: int) -> tuple[int, int]:
         with tempfile.TemporaryDirectory() as folder:
             journal = Journal.open(Path(folder) / "journal.jsonl")
 
@@ -84,21 +85,13 @@ def through_loop(chosen: argparse.Namespace, sampling: Sampling) -> dict[str, fl
 
             trials = on_engine(name, work, **options)
             journal.close()
-        return trials
+        return len(trials), sum(trial.completion.n_tokens for trial in trials)
 
-    problems = make_problems(chosen.prompts)
-    run(problems[:WARM_UP], 1, SEED + 1)
-    began, cpu = time.perf_counter(), cpu_s()
-    trials = run(problems, chosen.k, SEED)
-    facts = {"wall": time.perf_counter() - began, "cpu": cpu_s() - cpu}
-    close_engines()
-    correct = sum(trial.verdict.verdict == "correct" for trial in trials)
-    tokens = sum(trial.completion.n_tokens for trial in trials)
-    return {**facts, "tokens": tokens, "requests": len(trials), "correct": correct}
+    return run
 
 
-def plain(chosen: argparse.Namespace, sampling: Sampling) -> dict[str, float]:
-    """Hand the same requests to `LLM.generate` in one call."""
+def plain(chosen: argparse.Namespace, sampling: Sampling) -> Side:
+    """Return what hands the same requests to `LLM.generate` in one call."""
     from pipeline.engines.vllm_offline import _ON_CPU, _parameters, _surroundings
 
     with _surroundings():
@@ -109,9 +102,8 @@ def plain(chosen: argparse.Namespace, sampling: Sampling) -> dict[str, float]:
         llm = LLM(chosen.model, disable_log_stats=True, max_num_seqs=chosen.in_flight, **options)
     tokenizer = llm.get_tokenizer()
     context = llm.llm_engine.model_config.max_model_len
-    problems = make_problems(chosen.prompts)
 
-    def generate(some: Sequence[Problem], k: int, seed: int) -> int:
+    def generate(some: Sequence[Problem], k: int, seed: int) -> tuple[int, int]:
         prompts, parameters = [], []
         for trial in range(k):  # breadth first, as the schedule goes
             for row, rendered, prefix in some:
@@ -120,22 +112,39 @@ def plain(chosen: argparse.Namespace, sampling: Sampling) -> dict[str, float]:
                 prompts.append({"prompt_token_ids": list(tokens)})
                 parameters.append(_parameters(sampling, request_seed, context - len(tokens)))
         outputs = llm.generate(prompts, parameters, use_tqdm=False)
-        return sum(len(output.outputs[0].token_ids) for output in outputs)
+        return len(outputs), sum(len(output.outputs[0].token_ids) for output in outputs)
 
-    generate(problems[:WARM_UP], 1, SEED + 1)
-    began, cpu = time.perf_counter(), cpu_s()
-    tokens = generate(problems, chosen.k, SEED)
-    facts = {"wall": time.perf_counter() - began, "cpu": cpu_s() - cpu}
-    return {**facts, "tokens": tokens, "requests": chosen.prompts * chosen.k, "correct": -1}
+    return generate
 
 
-def measure(side: str, arguments: list[str]) -> dict[str, float]:
-    """Run one side in a process of its own."""
+def serve(side: Side, chosen: argparse.Namespace) -> None:
+    """Warm up, then generate once for each line of standard input, a seed; print what it took."""
+    problems = make_problems(chosen.prompts)
+    side(problems[:WARM_UP], 1, 999)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        began, cpu = time.perf_counter(), cpu_s()
+        requests, tokens = side(problems, chosen.k, int(line))
+        facts = {"wall": time.perf_counter() - began, "cpu": cpu_s() - cpu}
+        print(json.dumps({**facts, "requests": requests, "tokens": tokens}), flush=True)
+
+
+def begin(side: str, arguments: list[str]) -> "subprocess.Popen[str]":
+    """Start one side and wait until its engine is warm."""
     command = [sys.executable, "-m", "tests.benchmarks.generation", *arguments, "--side", side]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr[-3000:])
-    return json.loads(done.stdout.splitlines()[-1])
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True)
+    while (line := child.stdout.readline()) != "ready\n":
+        if not line:
+            sys.exit(f"the side '{side}' ended with {child.wait()}")
+    return child
+
+
+def ask(child: "subprocess.Popen[str]", seed: int) -> dict[str, float]:
+    """Have one side generate."""
+    child.stdin.write(f"{seed}\n")
+    child.stdin.flush()
+    return json.loads(child.stdout.readline())
 
 
 def compare(pairs: int, arguments: list[str]) -> None:
@@ -144,24 +153,33 @@ def compare(pairs: int, arguments: list[str]) -> None:
         "| pair | side | requests | tokens | wall, s | tokens/s | CPU, s | tokens a CPU s | load |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    by_wall, by_cpu = [], []
+    children = {side: begin(side, arguments) for side in ("loop", "plain")}
+    ratios: dict[str, list[float]] = {"wall": [], "cpu": []}
     for pair in range(pairs):
-        rates = {}
-        for side in ("loop", "plain") if pair % 2 == 0 else ("plain", "loop"):
-            got = measure(side, arguments)
-            rates[side] = got["tokens"] / got["wall"], got["tokens"] / got["cpu"]
-            print(
-                f"| {pair + 1} | {side} | {got['requests']} | {got['tokens']} | {got['wall']:.1f} | "
-                f"{rates[side][0]:.0f} | {got['cpu']:.1f} | {rates[side][1]:.0f} | "
-                f"{os.getloadavg()[0]:.1f} |",
-                flush=True,
-            )
-        by_wall.append(rates["loop"][0] / rates["plain"][0])
-        by_cpu.append(rates["loop"][1] / rates["plain"][1])
-    print(f"\nLoop / plain, tokens a second: median {statistics.median(by_wall):.3f} of", end=" ")
-    print(", ".join(f"{ratio:.3f}" for ratio in by_wall))
-    print(f"Loop / plain, tokens a CPU second: median {statistics.median(by_cpu):.3f} of", end=" ")
-    print(", ".join(f"{ratio:.3f}" for ratio in by_cpu))
+        order = ("loop", "plain") if pair % 2 == 0 else ("plain", "loop")
+        took = {side: ask(children[side], pair) for side in order}
+        for side in order:
+            print(row(pair + 1, side, took[side]), flush=True)
+        for clock, found in ratios.items():
+            rates = {side: facts["tokens"] / facts[clock] for side, facts in took.items()}
+            found.append(rates["loop"] / rates["plain"])
+    for child in children.values():
+        child.stdin.close()
+        child.wait()
+    for clock, found in ratios.items():
+        each = ", ".join(f"{ratio:.3f}" for ratio in found)
+        print(
+            f"Loop / plain, tokens a {clock} second: median {statistics.median(found):.3f} of {each}"
+        )
+
+
+def row(pair: int, side: str, took: dict[str, float]) -> str:
+    """One line of the table."""
+    tokens, wall, cpu = took["tokens"], took["wall"], took["cpu"]
+    return (
+        f"| {pair} | {side} | {took['requests']} | {tokens} | {wall:.1f} | {tokens / wall:.0f} | "
+        f"{cpu:.1f} | {tokens / cpu:.0f} | {os.getloadavg()[0]:.1f} |"
+    )
 
 
 def main() -> None:
@@ -172,7 +190,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=8)
     parser.add_argument("--in-flight", type=int, default=128)
     parser.add_argument("--max-tokens", type=int, default=160)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--no-verifier", action="store_true")
     parser.add_argument("--side", choices=["loop", "plain"])
     chosen = parser.parse_args()
@@ -180,8 +198,9 @@ def main() -> None:
         compare(chosen.pairs, sys.argv[1:])
         return
     sampling = Sampling(1.0, 0.95, max_tokens=chosen.max_tokens)
-    side = through_loop if chosen.side == "loop" else plain
-    print(json.dumps(side(chosen, sampling)))
+    make = through_loop if chosen.side == "loop" else plain
+    serve(make(chosen, sampling), chosen)
+    close_engines()
 
 
 if __name__ == "__main__":
