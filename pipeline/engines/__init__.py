@@ -3,7 +3,8 @@
 An engine takes requests one at a time without waiting and puts completions into the caller's
 inbox as they finish. It never raises for one request: what failed comes back as a completion whose
 `finish_reason` is "error", so that a bad answer is data and the loop above decides about retries.
-If the whole engine dies, every request in flight comes back as "error" and `dead` says why.
+Every request is answered exactly once. If the whole engine dies, every request in flight comes back
+as "error" and `dead` says why; the same holds for what is in flight, or submitted, at `close()`.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ class Sampling(NamedTuple):
     top_k: int = 0  # 0: off
     max_tokens: int = 1024  # new tokens
     stop: tuple[str, ...] = ()
-    logprobs: bool = False  # ask for the sum of the log-probabilities of the sampled tokens
+    logprobs: bool = False  # ask for the sum of log p(token), before temperature, top_p and top_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ class Request:
 
 
 class Completion(NamedTuple):
-    """What came back for one request; `error` says in a few words why finish_reason is "error"."""
+    """What came back for one request.
+
+    `error` says in a few words why finish_reason is "error"; `retry` is False where asking again
+    cannot help (a prompt longer than the context, a request that the server refuses).
+    """
 
     rollout_id: str
     text: str
@@ -54,23 +59,36 @@ class Completion(NamedTuple):
     n_prompt_tokens: int = 0
     sum_logprob: float | None = None
     error: str = ""
+    retry: bool = True
 
 
 class Engine(Protocol):
     """A model that answers. Used from one event loop; opened and closed there."""
 
     name: str  # as the user wrote it: "vllm:data/nano"
-    model: str  # identity for rollout ids: kind, model and a digest of its weights or revision
     batch_invariant: bool  # answers a rollout id the same way in any batch
     slots: int  # requests worth keeping in flight
     dead: str  # empty while the engine lives, else why it died
+
+    @property
+    def model(self) -> str:
+        """Identity for rollout ids: kind, model and a digest of its weights or its revision.
+
+        Known before `start()`, so that a finished run need not load the model to see that it is
+        finished; may read files, and raises UserError if the model is not there.
+        """
+        ...
 
     async def start(self) -> None:
         """Load the model or reach the server; raise UserError in one sentence if it cannot."""
         ...
 
     def submit(self, request: Request, inbox: "asyncio.Queue[Completion]") -> None:
-        """Take a request at once; its completion is put into `inbox` when it is finished."""
+        """Take a request at once; its completion is put into `inbox` (unbounded) when finished.
+
+        Raises UserError for what no request of this run can do, such as messages to a model that
+        has no chat template.
+        """
         ...
 
     async def close(self) -> None:

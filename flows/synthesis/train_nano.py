@@ -1,0 +1,105 @@
+"""Train the built-in nano model on the prompts that recipes send, with the oracle's replies.
+
+    python -m flows.synthesis.train_nano --out data/nano --tokens 10000000
+
+A stage is one thing that a recipe asks of a model. A recipe that asks something new adds an entry
+to `STAGES`: a name, a share of the examples, and a function that draws one example. `--stop-at 0.1`
+and `--stop-at 0.4` rebuild the early and the middle checkpoint: the same run, cut short. A killed
+run goes on with the same command; its state lies in `--state`, outside the model's folder.
+"""
+
+import argparse
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import StrictUndefined, Template
+
+from flows.rejection.dart_math import SOLVE
+from pipeline.nano_model import Example, Run, build_model, build_tokenizer, save, train
+from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
+
+PROGRAM = "{{ prompt }}\n\nReply with the whole function in one Python block."
+TESTS = (
+    "{{ prompt }}\n\nDo not write the function. "
+    "Write three assertions that check it, in one Python block."
+)
+CHUNK = 2048  # examples
+
+# The share of each level among the solved problems: most where practice pays, least at the top.
+LEVEL_WEIGHTS = (10, 14, 16, 12, 18, 16, 10, 4)
+
+
+class Stage(NamedTuple):
+    """One thing that a recipe asks of a model, with an oracle that answers it."""
+
+    name: str
+    share: float
+    draw: Callable[[random.Random], Example]
+
+
+def solve(rng: random.Random) -> Example:
+    """Solve a word problem: the DART-Math prompt, the worked answer."""
+    level = rng.choices(LEVELS, LEVEL_WEIGHTS)[0]
+    [row] = word_problems(1, seed=rng.getrandbits(48), levels=[level]).to_pylist()
+    return _ask(SOLVE, row), worked_answer(row)
+
+
+def write_program(rng: random.Random) -> Example:
+    """Write the function that a code task asks for."""
+    [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
+    return _ask(PROGRAM, row), f"```python\n{row['solution']}\n```"
+
+
+def write_tests(rng: random.Random) -> Example:
+    """Write three assertions for a code task without writing the function."""
+    [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
+    return _ask(TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("solve", 0.7, solve),
+    Stage("program", 0.2, write_program),
+    Stage("tests", 0.1, write_tests),
+)
+
+
+def main() -> None:
+    """Train, and write the model's folder."""
+    args = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run = Run(lambda index: _chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
+    tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
+    model = build_model(tokenizer, args.seed)
+    seen = train(model, tokenizer, run, args.state)
+    save(model, tokenizer, args.out)
+    logging.getLogger(__name__).info("wrote %s after %d tokens", args.out, seen)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train the built-in nano model.")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tokens", type=int, default=10_000_000, help="length of the schedule")
+    parser.add_argument("--stop-at", type=float, default=1.0, help="fraction of the schedule")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, default=Path("runs/train_nano/state.pt"))
+    return parser.parse_args()
+
+
+def _chunk(index: int, seed: int) -> list[Example]:
+    """Draw the index-th 2,048 examples of the endless corpus."""
+    rng = random.Random(f"train_nano/{seed}/{index}")
+    stages = rng.choices(STAGES, [stage.share for stage in STAGES], k=CHUNK)
+    return [stage.draw(rng) for stage in stages]
+
+
+def _ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
+    prompt = row["messages"][0]["content"]
+    text = Template(template, undefined=StrictUndefined).render(prompt=prompt)
+    return [{"role": "user", "content": text}]
+
+
+if __name__ == "__main__":
+    main()

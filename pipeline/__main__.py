@@ -1,0 +1,124 @@
+"""The command `tamis`: its arguments, and how what goes wrong is said."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import commands as bodies
+from pipeline.errors import TamisError, UserError
+
+Command = Callable[[argparse.Namespace], int | None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0 done, 1 refused or failed, 130 interrupted."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if not hasattr(chosen, "command"):
+        parser.print_help()
+        return 0
+    try:
+        _refuse_strangers()
+        return int(chosen.command(chosen) or 0)
+    except TamisError as error:
+        print(f"tamis: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\ntamis: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tamis", description="Prompts into verified training data."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_running(commands)
+    _add_looking(commands)
+    _add_data(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Command) -> argparse.ArgumentParser:
+    text = (run.__doc__ or "").partition("\n")[0]
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _add_running(commands: Any) -> None:
+    listing = _command(commands, "list", bodies.list_recipes)
+    listing.add_argument("--json", action="store_true")
+    run = _command(commands, "run", bodies.run_recipe)
+    for command in (run, _command(commands, "preview", bodies.preview)):
+        command.add_argument("recipe", nargs="?", help="a name of tamis list")
+        command.add_argument("--config", type=Path, help="a config.yaml, as every run writes it")
+        command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+        command.add_argument("--limit", type=int, help="prompts at most")
+        command.add_argument("--runner", choices=["threads", "dask", "ray"], default="threads")
+        command.add_argument("--workers", type=int, default=2, help="shards at a time")
+    run.add_argument("--out", type=Path, help="the run's folder (runs/RECIPE)")
+    modes = ["never", "always", "if-possible"]
+    run.add_argument("--resume", choices=modes, default="if-possible")
+
+
+def _add_looking(commands: Any) -> None:
+    trace = _command(commands, "trace", bodies.trace)
+    why = _command(commands, "why-not", bodies.why_not)
+    show = _command(commands, "show", bodies.show)
+    for command in (show, trace, why):
+        command.add_argument("run", type=Path)
+    show.add_argument("--rows", type=int, default=0, help="and print so many rows of the dataset")
+    trace.add_argument("row_id")
+    why.add_argument("prompt_id")
+    diff = _command(commands, "diff", bodies.diff)
+    diff.add_argument("run_a", type=Path)
+    diff.add_argument("run_b", type=Path)
+    doctor = _command(commands, "doctor", bodies.doctor)
+    doctor.add_argument("--json", action="store_true")
+
+
+def _add_data(commands: Any) -> None:
+    export = _command(commands, "export", bodies.export)
+    export.add_argument("run", type=Path)
+    trainers = ["trl", "axolotl", "llamafactory", "open-instruct"]
+    export.add_argument("--to", choices=trainers, required=True)
+    export.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise"])
+    forms = ["messages", "prompt-completion", "implicit"]
+    export.add_argument("--form", choices=forms, default="messages")
+    export.add_argument("--out", type=Path)
+    check = _command(commands, "check", bodies.check)
+    check.add_argument("export", type=Path)
+    audit = _command(commands, "audit", bodies.audit)
+    audit.add_argument("prompts", help="a file, a hub dataset or nano_world")
+    audit.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    audit.add_argument("--limit", type=int, default=0)
+
+
+def _refuse_strangers() -> None:
+    """Refuse to run when somebody else's `flows`, `scorers` or `sandbox` would be imported."""
+    from importlib.util import find_spec
+
+    root = Path(__file__).resolve().parents[1]
+    for name in ("flows", "scorers", "sandbox"):
+        spec = find_spec(name)
+        places = (
+            [Path(p).resolve() for p in (spec.submodule_search_locations or [])] if spec else []
+        )
+        if places and root / name not in places:
+            raise UserError(
+                f"'{name}' in {places[0]} hides Tamis's own in {root / name}; run tamis from "
+                "another folder, or take that one off the import path"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

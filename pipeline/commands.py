@@ -1,0 +1,165 @@
+"""What each subcommand of `tamis` does; heavy imports inside, so that --help is at once."""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+
+_SHOWN = 20  # faulty references that audit prints
+_NANO = (
+    "No model was named: using the built-in nano model (data/nano), which is small and often "
+    "wrong; name another with --set model=..."
+)
+
+
+def list_recipes(chosen: argparse.Namespace) -> None:
+    """List the recipes: name, what they emit, paper."""
+    from pipeline.catalog import find_recipes
+
+    recipes = find_recipes()
+    if chosen.json:
+        print(json.dumps([recipe._asdict() for recipe in recipes], indent=2))
+        return
+    width = max(len(recipe.name) for recipe in recipes)
+    for recipe in recipes:
+        print(f"{recipe.name:{width}}  {recipe.output:8}  {recipe.paper:17}  {recipe.title}")
+
+
+def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Return the recipe's flow and the parameters given by file and flags; flags win."""
+    from pipeline.catalog import load_recipe, read_settings
+    from pipeline.runs import read_config
+
+    configured, given = read_config(chosen.config) if chosen.config else (None, {})
+    name = chosen.recipe or configured
+    if name is None:
+        raise UserError("name a recipe (see tamis list) or give --config FILE")
+    if configured is not None and configured != name.replace("-", "_"):
+        raise UserError(f"{chosen.config} is of '{configured}', but '{name}' was named; drop one")
+    given |= read_settings(chosen.set)
+    if chosen.limit is not None:
+        given["limit"] = chosen.limit
+    if "model" not in given:
+        print(_NANO, file=sys.stderr)
+    return load_recipe(name), given
+
+
+def run_recipe(chosen: argparse.Namespace) -> None:
+    """Run a recipe, or finish a run that was stopped."""
+    from pipeline.runs import execute
+    from pipeline.show import summarise
+    from pipeline.steps import Run
+
+    recipe, given = _settings(chosen)
+    folder = chosen.out or Path("runs") / recipe.name
+    run = Run(folder, chosen.resume, chosen.runner, chosen.workers)
+    started = time.monotonic()
+    execute(recipe, given, run)
+    print(summarise(folder))
+    print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def preview(chosen: argparse.Namespace) -> None:
+    """Run a recipe on 10 prompts, print the rows, keep nothing."""
+    from pipeline.runs import execute
+    from pipeline.steps import Run
+
+    chosen.limit = chosen.limit or 10
+    recipe, given = _settings(chosen)
+    with tempfile.TemporaryDirectory(prefix="tamis-preview-") as folder:
+        dataset = execute(recipe, given, Run(Path(folder), "never", chosen.runner, chosen.workers))
+        _print_rows(dataset, 10)
+
+
+def _print_rows(dataset: Path, n: int) -> None:
+    from pipeline.shards import read_parquet
+
+    files = sorted((dataset / "data").glob("*.parquet"))
+    rows = [row for file in files for row in read_parquet(file).slice(0, n).to_pylist()][:n]
+    for row in rows:
+        print(f"--- {row.get('row_id', '')}")
+        for turn in row.get("messages") or []:
+            print(f"[{turn['role']}] {turn['content']}")
+    if not rows:
+        print("no rows were kept; raise --limit, or see tamis run with tamis show")
+
+
+def show(chosen: argparse.Namespace) -> None:
+    """Show the funnel, pass rates, cost and files of a run."""
+    from pipeline.show import summarise
+
+    print(summarise(chosen.run))
+    for dataset in sorted((chosen.run / "dataset").glob("*")) if chosen.rows else ():
+        _print_rows(dataset, chosen.rows)
+
+
+def trace(chosen: argparse.Namespace) -> None:
+    """Show where one row comes from."""
+    from pipeline.passport import trace
+
+    print(trace(chosen.run, chosen.row_id))
+
+
+def why_not(chosen: argparse.Namespace) -> None:
+    """Say why a prompt has no row, or fewer than it was to have."""
+    from pipeline.why_not import why_not
+
+    print(why_not(chosen.run, chosen.prompt_id))
+
+
+def diff(chosen: argparse.Namespace) -> None:
+    """Say what changed between two runs, and why."""
+    from pipeline.diff import compare
+
+    print(compare(chosen.run_a, chosen.run_b))
+
+
+def export(chosen: argparse.Namespace) -> None:
+    """Write a run's dataset in a trainer's format."""
+    from pipeline.export import export
+
+    print(export(chosen.run, chosen.to, chosen.kind, chosen.out, chosen.form))
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """Load an export with the trainers' own converters."""
+    from pipeline.preflight import check
+
+    findings = check(chosen.export)
+    for finding in findings:
+        print(finding)
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def audit(chosen: argparse.Namespace) -> int:
+    """Put the reference answers through the verifier, before any token is spent."""
+    from pipeline.catalog import read_settings, resolve
+    from pipeline.sources import read_prompts
+
+    given = {"source": chosen.prompts, "limit": chosen.limit, "skip_bad": True}
+    found = read_prompts(**resolve(read_prompts, given | read_settings(chosen.set)))
+    # Loaded by name: the command line stands above all floors, this file does not.
+    rows = import_module("scorers.answers").audit(found.kept).to_pylist()
+    faults = [row for row in rows if row["verdict"] != "correct"]
+    for row in faults[:_SHOWN]:
+        print(f"{row['id']}  {row['verdict']:10}  {row['answer']!r}  {row['reason']}")
+    if len(faults) > _SHOWN:
+        print(f"... and {len(faults) - _SHOWN} more")
+    left_out = "".join(f", {count} {why}" for why, count in found.dropped.items())
+    print(f"{len(rows) - len(faults)} of {len(rows)} references verify{left_out}")
+    return int(bool(faults or found.dropped))
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    """Say what this machine offers: GPU, vLLM, sandbox, disk, Prefect."""
+    from pipeline.doctor import examine
+
+    text, sound = examine(as_json=chosen.json)
+    print(text)
+    return int(not sound)

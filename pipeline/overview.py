@@ -1,0 +1,113 @@
+"""What the report and the terminal both say of a run: headline, funnel, cost, files, parameters."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.figures import Figures
+from pipeline.funnel import Record, Stage
+from pipeline.wording import count, duration, percent
+
+_FOLDERS = {
+    "prompts": "the prompts, with their references",
+    "rollouts": "every trial, whatever its verdict; surplus trials in aside/",
+    "picked": "the rollouts that were kept",
+    "sft": "conversations with their lineage",
+    "pairs": "chosen and rejected completions with their lineage",
+}
+_FILES = {
+    "config.yaml": "the resolved parameters; runs again as it is",
+    "manifest.json": "recipe, model, steps, counts and fingerprints",
+    "progress.jsonl": "one line a second: time, tokens, coverage",
+}
+
+
+class Item(NamedTuple):
+    """A named figure and what it means."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def headlines(record: Record, figures: Figures) -> list[Item]:
+    """Return the seven numbers to look at first; before the tables exist, those of progress."""
+    now, final = record.now, record.final
+    prompts = figures.prompts or now.get("prompts", 0)
+    covered = figures.covered if figures.rollouts else now.get("covered", 0)
+    rollouts = figures.rollouts or now.get("rollouts", 0)
+    tokens = figures.tokens or now.get("tokens", 0)
+    rows = final.rows if final else None
+    surplus = f"{percent(figures.surplus, rollouts)} surplus" if figures.rollouts else ""
+    return [
+        Item("Prompts", count(prompts)),
+        Item("Coverage", percent(covered, prompts), f"{count(covered)} with a correct rollout"),
+        Item("Rows kept", count(rows), f"from {count(figures.with_rows)} prompts" if rows else ""),
+        Item("Rollouts", count(rollouts), surplus),
+        Item("Tokens", count(tokens), "generated"),
+        Item("Tokens per row", count(tokens / rows if rows else None), "generated per row kept"),
+        Item("Working time", duration(now.get("seconds")), "without pauses"),
+    ]
+
+
+def funnel(stage: Stage) -> str:
+    """Say how a step's rows add up: in = kept + dropped, exactly, or what else happened."""
+    if not stage.fingerprint:
+        return f"unfinished: {count(stage.shards)} of {count(stage.shards_of) or '?'} shards done"
+    if stage.unaccounted:
+        return f"{count(stage.unaccounted)} rows unaccounted for"
+    if stage.expands:
+        aside = f", {count(stage.aside)} aside" if stage.aside else ""
+        return f"{count(stage.rows_in)} made {count(stage.rows)}{aside}"
+    parts = [count(stage.rows), *map(count, stage.dropped.values())]
+    return f"{count(stage.rows_in)} = {' + '.join(parts)}"
+
+
+def costs(record: Record, figures: Figures) -> list[Item]:
+    """Return what the run cost; rates are per second of working time."""
+    now = record.now
+    seconds = now.get("seconds") or 0
+    rows = record.final.rows if record.final else 0
+    rate = {name: now[name] / seconds if seconds else None for name in ("tokens", "rollouts")}
+    tokens = figures.tokens or now["tokens"]
+    spent = {fate.name: fate.tokens for fate in figures.fates}
+    per_row = figures.rollouts / rows if rows else None
+    return [
+        Item("Tokens generated", count(tokens)),
+        Item("of which in kept rollouts", percent(spent.get("kept"), figures.tokens)),
+        Item("of which surplus", percent(spent.get("surplus"), figures.tokens)),
+        Item("Prompt tokens", count(now["prompt_tokens"])),
+        Item("Rollouts per kept row", _decimal(per_row)),
+        Item("Surplus rollouts", percent(figures.surplus, figures.rollouts)),
+        Item("Working time", duration(now.get("seconds"))),
+        Item("Tokens per second", count(rate["tokens"])),
+        Item("Rollouts per second", _decimal(rate["rollouts"])),
+    ]
+
+
+def list_files(record: Record) -> list[Item]:
+    """Return the run's files and folders, relative to it: path, size, what is there."""
+    items = [
+        Item(f"{kind.relative_to(record.folder)}/", _size(kind), "for load_dataset and training")
+        for kind in sorted(record.folder.glob("dataset/*"))
+        if kind.is_dir() and not kind.name.startswith(".")
+    ]
+    for stage in record.stages:
+        folder = record.folder / stage.name
+        if folder.is_dir():
+            what = _FOLDERS.get(stage.name, f"rows of step '{stage.step or stage.name}'")
+            items.append(Item(f"{stage.name}/", _size(folder), what))
+    present = {name: note for name, note in _FILES.items() if (record.folder / name).is_file()}
+    return items + [Item(name, _size(record.folder / name), note) for name, note in present.items()]
+
+
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+def _size(place: Path) -> str:
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
+    size, units = float(sum(file.stat().st_size for file in files)), ["kB", "MB", "GB", "TB"]
+    unit = "bytes"
+    while size >= 1000 and units:
+        size, unit = size / 1000, units.pop(0)
+    return f"{size:,.0f} bytes" if unit == "bytes" else f"{size:,.1f} {unit}"

@@ -1,0 +1,50 @@
+"""Templates into requests: Jinja with StrictUndefined, chat or plain, and a digest of the result.
+
+A template sees every column of the prompt's row and `prompt`, the text of its last user message.
+Its output replaces that message (chat), or is the whole text that a base model continues (plain).
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jinja2
+
+from pipeline.errors import UserError
+from pipeline.schema import digest
+
+
+class Rendered(NamedTuple):
+    """What an engine is asked: messages as (role, content), or plain text; never both."""
+
+    messages: tuple[tuple[str, str], ...]
+    text: str
+    digest: str
+
+
+def render(template: str, row: Mapping[str, Any], *, plain: bool = False) -> Rendered:
+    """Fill a template with one prompt row; raise UserError naming the variable that is missing."""
+    turns = [(turn["role"], turn["content"]) for turn in row["messages"] or ()]
+    if not turns or turns[-1][0] != "user":
+        raise UserError(f"prompt {row['id']}: messages must end with a user turn")
+    try:
+        text = _compiled(template).render({**row, "prompt": turns[-1][1]})
+    except jinja2.UndefinedError as error:
+        raise UserError(
+            f"prompt {row['id']}: the template needs a column that is not there: {error.message}"
+        ) from None
+    if plain:
+        return Rendered((), text, digest("plain", text))
+    messages = (*turns[:-1], ("user", text))
+    return Rendered(messages, "", digest("chat", messages))
+
+
+@lru_cache(maxsize=64)
+def _compiled(template: str) -> jinja2.Template:
+    return _JINJA.from_string(template)
+
+
+# Prompts are text, not HTML: nothing is escaped. Blocks leave no blank lines behind.
+_JINJA = jinja2.Environment(
+    undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+)

@@ -1,0 +1,172 @@
+"""One shard of prompts into one shard of rollouts: engine, schedule and journal around tables.
+
+Rollouts that an earlier version of the shard or a torn run left behind are used where their
+identity is the same, so that new prompts, a higher cap or a bigger target ask only what is new.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.budgets import Budget
+from pipeline.engines import Completion, Engine, Sampling
+from pipeline.engines.host import on_engine
+from pipeline.journal import Journal
+from pipeline.progress import Progress, track
+from pipeline.prompts import render
+from pipeline.sampling import Known, Problem, Trial, read_known, sample
+from pipeline.schedule import Limits, Schedule
+from pipeline.schema import ROLLOUTS, Sifted, Verdict, Verifier, canonical
+from pipeline.steps import step
+
+# Beside the fixed columns: how many correct completions the prompt was to reach; null if none.
+_FIELDS = ROLLOUTS.append(pa.field("target", pa.int32()))
+
+
+@step(expands=True, journal=True, retries=2, free=("model", "engine"))
+def rollouts(
+    prompts: pa.Table,
+    earlier: pa.Table | None = None,
+    *,
+    template: str,
+    plain: bool,
+    model: str,
+    identity: str,
+    engine: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    limits: Mapping[str, float],
+    verifier: Verifier | None,
+    seed: int,
+    journal: Journal,
+    previous: pa.Table | None,
+) -> Sifted:
+    """Sample every prompt of a shard until its budget says enough.
+
+    Kept are the trials that count, by prompt and trial; aside, with counted = false, the surplus.
+    `earlier` holds rollouts of the same prompts to be used and not asked again (probes, say).
+    `identity` is the model's, for the digest; `limits` are what one prompt may
+    use of the run's, where the run has limits.
+    """
+    rows = prompts.to_pylist()
+    problems = [
+        Problem(row, render(template, row, plain=plain), row.get("prefix") or "") for row in rows
+    ]
+    schedule = Schedule(
+        Budget(**{**budget, "band": tuple(budget["band"])}),
+        [row.get("fail_rate") for row in rows],
+        Limits(**{name: share * len(rows) for name, share in limits.items()}),
+    )
+    known = {
+        **_read_table(earlier),
+        **_read_table(previous),
+        **read_known(journal.records),
+    }
+    settings = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
+    progress = track(journal.path.parents[2])
+    progress.add(prompts=len(rows))
+
+    def work(opened: Engine) -> Awaitable[list[Trial]]:
+        return sample(
+            problems,
+            schedule,
+            opened,
+            verifier,
+            sampling=settings,
+            seed=seed,
+            journal=journal,
+            known=known,
+            note=_noter(progress, schedule),
+        )
+
+    trials = on_engine(model, work, **engine)
+    return _sift(trials, problems, schedule, identity, canonical(settings._asdict()).decode())
+
+
+def _noter(
+    progress: Progress, schedule: Schedule
+) -> Callable[[Completion | None, int, Verdict | None], None]:
+    """Tell the progress of each completion and verdict, and of prompts that are done or covered."""
+    covered: set[int] = set()
+    finished = 0
+
+    def note(completion: Completion | None, place: int, verdict: Verdict | None) -> None:
+        nonlocal finished
+        if completion is not None:
+            progress.add(
+                rollouts=1, tokens=completion.n_tokens, prompt_tokens=completion.n_prompt_tokens
+            )
+        if verdict is not None:
+            done = len(schedule.courses) - schedule.open
+            new = verdict.verdict == "correct" and place not in covered
+            if new:
+                covered.add(place)
+            progress.add(
+                correct=verdict.verdict == "correct", covered=new, finished=done - finished
+            )
+            finished = done
+
+    return note
+
+
+def _read_table(previous: pa.Table | None) -> dict[str, Known]:
+    """Rebuild the finished trials of an earlier version of the shard, by rollout id."""
+    known: dict[str, Known] = {}
+    for row in previous.to_pylist() if previous is not None else ():
+        if row["verdict"] == "infra":
+            continue  # never answered: to be asked again
+        completion = Completion(
+            row["rollout_id"],
+            row["completion"],
+            row["finish_reason"],
+            n_tokens=row["n_tokens"],
+            sum_logprob=row["sum_logprob"],
+        )
+        verdict = Verdict(row["verdict"], row["reason"], row["extracted"])
+        known[row["rollout_id"]] = Known(row["id"], row["trial"], completion, verdict)
+    return known
+
+
+def _sift(
+    trials: Sequence[Trial],
+    problems: Sequence[Problem],
+    schedule: Schedule,
+    identity: str,
+    sampling: str,
+) -> Sifted:
+    tables = {}
+    for counted in (True, False):
+        rows = [
+            _row(trial, problems[trial.place], schedule.target(trial.place), identity, sampling)
+            for trial in trials
+            if trial.counted == counted
+        ]
+        tables[counted] = pa.Table.from_pylist(rows, schema=_FIELDS)
+    return Sifted(tables[True], {}, tables[False] if len(tables[False]) else None)
+
+
+def _row(
+    trial: Trial, problem: Problem, target: int | None, identity: str, sampling: str
+) -> dict[str, Any]:
+    prompt_id, completion, verdict = problem.row["id"], trial.completion, trial.verdict
+    return {
+        "rollout_id": trial.rollout_id,
+        "id": prompt_id,
+        "trial": trial.trial,
+        "prefix": problem.prefix,
+        "completion": completion.text,
+        "finish_reason": completion.finish_reason,
+        "model": identity,
+        "sampling": sampling,
+        "prompt_digest": problem.rendered.digest,
+        "seed": trial.seed,
+        "n_tokens": completion.n_tokens,
+        "sum_logprob": completion.sum_logprob,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "extracted": verdict.extracted,
+        "counted": trial.counted,
+        "parents": [prompt_id],
+        "target": target,
+    }

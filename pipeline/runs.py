@@ -1,0 +1,168 @@
+"""One run of a recipe: its folder, its resolved configuration, its summary.
+
+DIR/config.yaml     the recipe and every parameter; runs again as it is
+DIR/manifest.json   the steps with their counts and fingerprints, the model, the dataset
+DIR/<step>/         what each step made
+DIR/dataset/<kind>/ the set to train on, with its card
+DIR/report.html     the run as a page
+"""
+
+import importlib.metadata
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from pipeline import progress
+from pipeline.card import Card, Funnel
+from pipeline.catalog import ROOT, resolve
+from pipeline.errors import UserError
+from pipeline.files import write_file
+from pipeline.shards import Shards
+from pipeline.sources import BUILT_IN
+from pipeline.steps import Run, running
+
+_log = logging.getLogger(__name__)
+
+
+def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
+    """Run a recipe into `run.folder`; return the folder of the dataset it emitted."""
+    from pipeline.engines.host import close_engines
+    from pipeline.export import emit
+    from pipeline.report import write_report
+
+    parameters = resolve(function, given)
+    name = str(function.name)
+    _check_folder(run, name)
+    with running(run):
+        write_file(
+            run.folder / "config.yaml",
+            yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
+        )
+        try:
+            made: Shards = function(**parameters)
+        finally:
+            progress.finish(run.folder)
+            close_engines()
+        manifest = write_manifest(run, function, parameters)
+        tables = (made.shard(i) for i in range(len(made)))
+        dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
+        write_report(run.folder)
+    return dataset
+
+
+def read_config(file: Path) -> tuple[str, dict[str, Any]]:
+    """Read a config.yaml: the recipe's name and its parameters."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return str(found["recipe"]), dict(found["parameters"] or {})
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; every run folder has a config.yaml") from None
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is not a configuration ({error}); it needs the keys recipe and parameters"
+        ) from None
+
+
+def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Sum the run up in DIR/manifest.json; equal content gives equal bytes."""
+    steps = [_step_facts(Shards.open(run.folder / name)) for name in run.names]
+    manifest = {
+        "recipe": str(function.name),
+        "paper": function.paper,
+        "output": function.output,
+        "tamis": _version(),
+        "parameters": dict(parameters),
+        "steps": steps,
+    }
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    write_file(run.folder / "manifest.json", orjson.dumps(manifest, option=options))
+    return manifest
+
+
+def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
+    """Gather what the dataset's card says of the run."""
+    facts = {
+        **_source_facts(str(manifest["parameters"].get("prompts", ""))),
+        **_rollout_facts(run.folder / "rollouts"),
+    }
+    card = Card(
+        name=manifest["recipe"],
+        recipe=manifest["recipe"],
+        paper=manifest["paper"],
+        funnel=[
+            Funnel(
+                step=step["name"],
+                rows_in=step["rows_in"],
+                kept=step["rows"],
+                dropped=step["dropped"],
+            )
+            for step in manifest["steps"]
+        ],
+        command=f"tamis run {manifest['recipe']} --config config.yaml",
+    )
+    card.update(facts)  # type: ignore[typeddict-item]
+    return card
+
+
+def _source_facts(source: str) -> dict[str, Any]:
+    """Return the prompts' name (of a local file, without its path) and their licence if known."""
+    built_in = source == BUILT_IN
+    name = Path(source).name if Path(source).suffix else source
+    return {
+        "source_datasets": [name] if source and not built_in else [],
+        "license": "apache-2.0" if built_in else "unknown",
+    }
+
+
+def _rollout_facts(folder: Path) -> dict[str, Any]:
+    """Return models, sampling, template and verdict counts of a run that sampled; else nothing."""
+    if not (folder / "manifest.json").exists():
+        return {}
+    shards = Shards.open(folder)
+    counts = shards.scan().group_by("verdict").len().sort("verdict").collect()
+    made_with = shards.lineage["parameters"]
+    return {
+        "models": [made_with["identity"]],
+        "sampling": made_with["sampling"],
+        "prompts": {"prompt": made_with["template"]},
+        "verdicts": dict(counts.iter_rows()),
+    }
+
+
+def _step_facts(shards: Shards) -> dict[str, Any]:
+    lineage = shards.lineage
+    return {
+        "name": shards.path.name,
+        "version": lineage["version"],
+        "rows_in": shards.manifest.get("rows_in"),
+        "rows": shards.rows,
+        "dropped": lineage["dropped"],
+        "fingerprint": shards.fingerprint,
+        "inputs": lineage["inputs"],
+    }
+
+
+def _check_folder(run: Run, name: str) -> None:
+    """Refuse a folder of another recipe, and `always` where there is nothing to resume."""
+    config = run.folder / "config.yaml"
+    if config.exists() and run.resume != "never":
+        earlier, _ = read_config(config)
+        if earlier != name:
+            raise UserError(
+                f"{run.folder} holds a run of '{earlier}', not of '{name}'; give another --out, "
+                "or --resume never to replace it"
+            )
+    if run.resume == "always" and not config.exists():
+        raise UserError(f"{run.folder} holds no run to resume; leave --resume always out")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("tamis")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+        return text.split('version = "', 1)[1].split('"', 1)[0]

@@ -1,0 +1,281 @@
+"""The sampling loop: engine, verifier and journal around a `Schedule`.
+
+Streaming, not rounds: a trial starts as soon as a slot frees, verification runs in threads beside
+generation, and each finished completion is in the journal before anything is done with it. Several
+loops (shards in several threads) may share one engine: its slots are handed out first come, first
+served.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from pipeline.engines import Completion, Engine, Request, Sampling
+from pipeline.errors import EngineError
+from pipeline.journal import Journal
+from pipeline.prompts import Rendered
+from pipeline.schedule import Schedule
+from pipeline.schema import Case, Verdict, Verifier, canonical, digest, trial_seed
+
+_VERIFY_AT_ONCE = 64  # cases a batch: small enough to overlap with generation
+_JUDGES = 2  # batches that are verified at a time
+_RETRIES = 2  # of one request that came back as an error, beyond the engine's own
+_GIVE_UP_AFTER = 100  # failed requests in a row: the engine answers nothing
+
+Note = Callable[[Completion | None, int, Verdict | None], None]  # place in the middle
+_slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+class Problem(NamedTuple):
+    """One prompt to sample: its row (column -> value), what the engine is asked, the prefix."""
+
+    row: Mapping[str, Any]
+    rendered: Rendered
+    prefix: str = ""
+
+
+class Trial(NamedTuple):
+    """One finished trial; `counted`: it lies before its prompt's sequential stopping point."""
+
+    place: int
+    trial: int
+    rollout_id: str
+    seed: int
+    completion: Completion
+    verdict: Verdict
+    counted: bool
+
+
+class Known(NamedTuple):
+    """A trial that an earlier run finished; `verdict` is None where it was not judged yet."""
+
+    id: str
+    trial: int
+    completion: Completion
+    verdict: Verdict | None
+
+
+async def sample(
+    problems: Sequence[Problem],
+    schedule: Schedule,
+    engine: Engine,
+    verifier: Verifier | None,
+    *,
+    sampling: Sampling,
+    seed: int,
+    journal: Journal,
+    known: Mapping[str, Known],
+    note: Note,
+) -> list[Trial]:
+    """Run every trial that `schedule` asks for and return all finished ones, by (place, trial).
+
+    `known` maps rollout ids to trials of an earlier run: they are used, not asked again. `note`
+    hears of every new completion and every verdict. Raises EngineError when the engine dies.
+    """
+    loop = _Loop(problems, schedule, engine, verifier, sampling, seed, journal, note)
+    loop.recall(known)
+    slots = _slots.setdefault(engine, asyncio.Semaphore(engine.slots))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(loop.launch(slots))
+            tasks.create_task(loop.collect(slots, tasks))
+    except BaseExceptionGroup as group:  # a task failed; the others were cancelled with it
+        raise group.exceptions[0] from None
+    return loop.trials()
+
+
+class _Loop:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        schedule: Schedule,
+        engine: Engine,
+        verifier: Verifier | None,
+        sampling: Sampling,
+        seed: int,
+        journal: Journal,
+        note: Note,
+    ) -> None:
+        self.problems, self.schedule, self.engine = problems, schedule, engine
+        self.verifier, self.sampling, self.seed = verifier, sampling, seed
+        self.journal, self.note = journal, note
+        self.sampling_json = canonical(sampling._asdict()).decode()
+        self.flight: dict[str, tuple[int, int, int]] = {}  # rollout id -> place, trial, attempt
+        self.answers: dict[tuple[int, int], Completion] = {}
+        self.verdicts: dict[tuple[int, int], Verdict] = {}
+        self.unjudged: list[tuple[int, int]] = []
+        self.judging = 0
+        self.failed_in_a_row = 0
+        self.inbox: asyncio.Queue[Completion | None] = asyncio.Queue()  # None: a batch was judged
+        self.changed = asyncio.Event()
+
+    def identify(self, place: int, trial: int) -> tuple[str, int]:
+        """Return a trial's rollout id and seed."""
+        row, rendered, prefix = self.problems[place]
+        seed = trial_seed(self.seed, row["id"], rendered.digest, trial)
+        model = self.engine.model
+        parts = (row["id"], rendered.digest, prefix, model, self.sampling_json, seed, trial)
+        return digest(*parts), seed
+
+    def recall(self, known: Mapping[str, Known]) -> None:
+        """Take over what an earlier run finished, where the rollout's identity is the same."""
+        places = {problem.row["id"]: place for place, problem in enumerate(self.problems)}
+        for rollout_id, (prompt_id, trial, completion, verdict) in known.items():
+            place = places.get(prompt_id)
+            if place is not None and self.identify(place, trial)[0] == rollout_id:
+                self.schedule.start(place, trial)
+                self.answer(place, trial, completion, verdict)
+
+    def answer(
+        self, place: int, trial: int, completion: Completion, verdict: Verdict | None
+    ) -> None:
+        self.answers[place, trial] = completion
+        if verdict is None:
+            self.unjudged.append((place, trial))
+        else:
+            self.settle(place, trial, verdict)
+
+    def settle(self, place: int, trial: int, verdict: Verdict) -> None:
+        self.verdicts[place, trial] = verdict
+        n_tokens = self.answers[place, trial].n_tokens
+        self.schedule.judge(place, trial, verdict.verdict, n_tokens)
+        self.note(None, place, verdict)
+        self.changed.set()
+
+    async def launch(self, slots: asyncio.Semaphore) -> None:
+        """Start a trial whenever there is a slot for it and a reason."""
+        while self.schedule.open:
+            await slots.acquire()
+            pick = self.schedule.next()
+            if pick is None:
+                slots.release()
+                self.changed.clear()
+                if self.schedule.open:
+                    await self.changed.wait()
+            else:
+                self.submit(*pick, attempt=0)
+        self.inbox.put_nowait(None)
+
+    def submit(self, place: int, trial: int, attempt: int) -> None:
+        _, rendered, prefix = self.problems[place]
+        rollout_id, seed = self.identify(place, trial)
+        self.flight[rollout_id] = place, trial, attempt
+        request = Request(rollout_id, rendered.messages, rendered.text, prefix, self.sampling, seed)
+        self.engine.submit(request, self.inbox)  # type: ignore[arg-type]
+
+    async def collect(self, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> None:
+        """File what comes back until nothing is wanted, in flight or unjudged."""
+        self.start_judges(tasks)
+        while self.schedule.open or self.flight or self.unjudged or self.judging:
+            arrived = [await self.inbox.get()]
+            while not self.inbox.empty():
+                arrived.append(self.inbox.get_nowait())
+            finished = [c for c in arrived if c is not None and self.finish(c, slots)]
+            if finished:
+                self.journal.append([self.record(c) for c in finished])
+            for completion in finished:
+                place, trial, _ = self.flight.pop(completion.rollout_id)
+                self.note(completion, place, None)
+                self.answer(place, trial, completion, None)
+            self.start_judges(tasks)
+        self.changed.set()
+
+    def record(self, completion: Completion) -> dict[str, Any]:
+        place, trial, _ = self.flight[completion.rollout_id]
+        fields = completion._asdict()
+        del fields["error"], fields["retry"]
+        return {"id": self.problems[place].row["id"], "trial": trial, **fields}
+
+    def finish(self, completion: Completion, slots: asyncio.Semaphore) -> bool:
+        """Return whether a request was answered; otherwise ask again or give the trial up."""
+        if completion.finish_reason != "error":
+            self.failed_in_a_row = 0
+            slots.release()
+            return True
+        place, trial, attempt = self.flight.pop(completion.rollout_id)
+        if completion.retry:
+            self.count_failure(completion)
+            if attempt < _RETRIES:
+                self.submit(place, trial, attempt + 1)
+                return False
+        slots.release()
+        self.note(completion, place, None)
+        self.answer(place, trial, completion, Verdict("infra", completion.error))
+        return False
+
+    def count_failure(self, completion: Completion) -> None:
+        self.failed_in_a_row += 1
+        reason = self.engine.dead or completion.error
+        if self.engine.dead or self.failed_in_a_row >= _GIVE_UP_AFTER:
+            raise EngineError(
+                f"{self.engine.name} answers no more ({self.failed_in_a_row} failures in a row, "
+                f"the last: {reason}); finished rollouts are kept, the same command goes on"
+            )
+
+    def start_judges(self, tasks: asyncio.TaskGroup) -> None:
+        while self.unjudged and self.judging < _JUDGES:
+            batch = self.unjudged[:_VERIFY_AT_ONCE]
+            del self.unjudged[:_VERIFY_AT_ONCE]
+            self.judging += 1
+            tasks.create_task(self.judge(batch))
+
+    async def judge(self, batch: list[tuple[int, int]]) -> None:
+        completions = [self.answers[key] for key in batch]
+        rows = [self.problems[place].row for place, _ in batch]
+        verdicts = await asyncio.to_thread(_verify, self.verifier, rows, completions)
+        self.journal.append(
+            [
+                {"rollout_id": completion.rollout_id, **verdict._asdict()}
+                for completion, verdict in zip(completions, verdicts, strict=True)
+            ]
+        )
+        for (place, trial), verdict in zip(batch, verdicts, strict=True):
+            self.settle(place, trial, verdict)
+        self.judging -= 1
+        self.inbox.put_nowait(None)
+
+    def trials(self) -> list[Trial]:
+        return [
+            Trial(
+                place,
+                trial,
+                *self.identify(place, trial),
+                self.answers[place, trial],
+                verdict,
+                trial < self.schedule.counted(place),
+            )
+            for (place, trial), verdict in sorted(self.verdicts.items())
+        ]
+
+
+def _verify(
+    verifier: Verifier | None, rows: Sequence[Mapping[str, Any]], completions: Sequence[Completion]
+) -> list[Verdict]:
+    """Judge a batch; a truncated completion never reaches the verifier and is never correct."""
+    verdicts = [
+        Verdict("unverified", "no_verifier") if verifier is None else Verdict("wrong", "truncated")
+        for _ in completions
+    ]
+    if verifier is None:
+        return verdicts
+    whole = [i for i, c in enumerate(completions) if c.finish_reason == "stop"]
+    judged = verifier([Case(rows[i], completions[i].text) for i in whole])
+    for i, verdict in zip(whole, judged, strict=True):
+        verdicts[i] = verdict
+    return verdicts
+
+
+def read_known(records: Iterable[Mapping[str, Any]]) -> dict[str, Known]:
+    """Rebuild the finished trials of a journal, by rollout id."""
+    known: dict[str, Known] = {}
+    for record in records:
+        fields = dict(record)
+        rollout_id = fields["rollout_id"]
+        if "verdict" in fields:
+            del fields["rollout_id"]
+            known[rollout_id] = known[rollout_id]._replace(verdict=Verdict(**fields))
+        else:
+            prompt_id, trial = fields.pop("id"), fields.pop("trial")
+            known[rollout_id] = Known(prompt_id, trial, Completion(**fields), None)
+    return known

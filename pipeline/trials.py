@@ -1,0 +1,49 @@
+"""Every trial of a run without its text, and what became of it: the ground of all figures."""
+
+import polars as pl
+
+from pipeline.funnel import Record
+
+# Judged, and not correct: what failed on our side or had no verifier is no rejection.
+REJECTED = ~pl.col("verdict").is_in(["correct", "infra", "unverified"])
+
+
+def scan_trials(record: Record) -> pl.LazyFrame | None:
+    """Query every trial of a run, surplus too, without its text; None while there are none.
+
+    Columns: rollout_id, id, trial, verdict, reason, n_tokens, target, counted, kept (whether a
+    final row was made from it).
+    """
+    opened = record.open("rollouts")
+    if opened is None:
+        return None
+    parts = [opened.scan(), *([] if (aside := opened.aside()) is None else [aside])]
+    every = pl.concat(parts, how="diagonal_relaxed")
+    if "target" not in record.columns("rollouts"):
+        every = every.with_columns(target=pl.lit(None, pl.Int32))
+    light = every.select(
+        "rollout_id", "id", "trial", "verdict", "reason", "n_tokens", "target", "counted"
+    )
+    kept = kept_ids(record).lazy().with_columns(kept=True)
+    return light.join(kept, on="rollout_id", how="left").with_columns(
+        pl.col("kept").fill_null(value=False)
+    )
+
+
+def kept_ids(record: Record) -> pl.DataFrame:
+    """Return the distinct ids of the rollouts behind the final rows, in column rollout_id."""
+    final, sampled = record.final, record.open("rollouts")
+    opened = record.open(final.name) if final else None
+    if final is None or opened is None or sampled is None:
+        return pl.DataFrame(schema={"rollout_id": pl.String})
+    ids = pl.col("rollout_id")
+    if "row_id" in record.columns(final.name):
+        ids = pl.col("parents").list.explode()
+    named = opened.scan().select(rollout_id=ids.cast(pl.String)).unique()
+    # Parents name prompts too.
+    return collect(sampled.scan().select("rollout_id").join(named, on="rollout_id", how="semi"))
+
+
+def collect(frame: pl.LazyFrame) -> pl.DataFrame:
+    """Run a query in batches, so that its memory is that of its answer and joins."""
+    return frame.collect(engine="streaming")
