@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sandbox.frames import unpack
 from sandbox.orders import ENDED, STARTED
 from sandbox.programs import Limits
 from sandbox.supervisor import Slot, SlotLost
-from sandbox.wire import NotPlainData, unpack
+from sandbox.wire import NotPlainData
 
 _NS = 1_000_000_000
 _LINGER_NS = _NS // 5  # for a process whose work is done to end by itself

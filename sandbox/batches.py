@@ -13,10 +13,11 @@ from typing import Any
 
 from sandbox.attend import Watch
 from sandbox.compare import Unsupported, evaluate
+from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Place, Planned
 from sandbox.runs import Run, Tally, how_it_ended, load_job, run
-from sandbox.wire import NotPlainData, decode, pack
+from sandbox.wire import NotPlainData, decode
 
 MAX_RESTARTS = 3
 _STATUSES = ("pass", "fail", "error", "oom", "protocol", "died", "unsplit")

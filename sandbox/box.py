@@ -15,12 +15,18 @@ from typing import Literal, Self
 from sandbox.judge import judge
 from sandbox.outcomes import Outcome, TestResult
 from sandbox.programs import Limits, Program
-from sandbox.supervisor import TIERS, Slot, SlotLost, default_python, refuse
+from sandbox.supervisor import SandboxUnavailable, Slot, SlotLost, default_python
 
 _LOG = logging.getLogger(__name__)
 _WINDOW = 8  # programs in flight or waiting for their turn, per worker
 _ATTEMPTS = 3  # of a program whose slot failed
 _RECYCLE = 5000  # programs after which a slot is replaced
+_TIERS = ("A", "A-", "B")
+_REMEDY = (
+    "permit unprivileged user namespaces for tier A (an AppArmor profile with 'userns,' for the "
+    "interpreter, or sysctl kernel.apparmor_restrict_unprivileged_userns=0), install bubblewrap "
+    "for A-, use a kernel with Landlock (5.13 or newer) for B, or run in a virtual machine"
+)
 
 
 class Sandbox:
@@ -208,12 +214,12 @@ class Sandbox:
 
     def _best_slot(self) -> Slot:
         reasons: dict[str, str] = {}
-        for tier in TIERS if self._wanted is None else (self._wanted,):
+        for tier in _TIERS if self._wanted is None else (self._wanted,):
             try:
                 return Slot(self._python, tier)
             except SlotLost as error:
                 reasons[tier] = str(error)
-        raise refuse(self._wanted, reasons)
+        raise _refuse(self._wanted, reasons)
 
     def __del__(self) -> None:
         with suppress(Exception):
@@ -224,3 +230,10 @@ class _Call:
     """One use of `run`: what is cancelled together."""
 
     cancelled = False
+
+
+def _refuse(tier: str | None, reasons: dict[str, str]) -> SandboxUnavailable:
+    """The error for a tier that cannot be had, with each tier's reason and the remedy."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    wanted = f"tier {tier}" if tier else "a sandbox of any tier"
+    return SandboxUnavailable(f"cannot give {wanted} here ({why}); {_REMEDY}")

@@ -19,15 +19,19 @@ import gc
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import types
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from sandbox import judging
-from sandbox.wire import NotPlainData, encode, pack, read_message, write_all
+from sandbox.frames import pack, read_message, write_all
+from sandbox.syscalls import Step, take
+from sandbox.wire import NotPlainData, decode, encode
 
-CHANNEL, LINK = 3, 4
+_CHANNEL, _LINK = 3, 4
 _MESSAGE = 300  # characters of an exception's message that travel
 _exit = os._exit
 
@@ -40,6 +44,29 @@ def furnish() -> None:
         setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
 
 
+def try_walls(steps: list[Step], *, namespaces: bool) -> None:
+    """Enter the jail and write to descriptor 0 whether its walls are closed, or which is open."""
+    answer = "closed"
+    try:
+        take(steps)
+        walls: dict[str, Callable[[], object]] = {
+            "system calls": socket.socket,
+            "files": lambda: os.open("/etc/passwd", os.O_RDONLY),
+            "processes": os.fork,
+            "user": lambda: os.setuid(0),
+        }
+        for name, attempt in walls.items():
+            with contextlib.suppress(OSError):
+                attempt()
+                answer = f"{name}: open"
+        if namespaces:
+            os.write(os.open("/tmp/it", os.O_CREAT | os.O_WRONLY), b"writable")
+            answer = answer if os.getpid() == 1 else "processes: visible"
+    except OSError as error:
+        answer = str(error)
+    os.write(0, answer.encode())
+
+
 def run(role: str) -> NoReturn:
     """Play a role to its end; no finaliser, thread or exit hook can keep the process alive."""
     roles = {"calls": _answer_calls, "script": _run_script, "tester": _test, "inline": _inline}
@@ -50,14 +77,14 @@ def run(role: str) -> NoReturn:
     _exit(code)
 
 
-def new_module(name: str) -> types.ModuleType:
+def _new_module(name: str) -> types.ModuleType:
     """An empty module that imports, dataclasses and pickles inside the jail can find."""
     module = types.ModuleType(name)
     sys.modules[name] = module
     return module
 
 
-def describe(error: BaseException) -> list[str]:
+def _describe(error: BaseException) -> list[str]:
     """An exception as two bounded strings, whatever its author made of ``__str__``."""
     try:
         message = str(error)[:_MESSAGE]
@@ -66,54 +93,54 @@ def describe(error: BaseException) -> list[str]:
     return [type(error).__name__[:_MESSAGE], message]
 
 
-def flush() -> None:
+def _flush() -> None:
     """Push out what was printed, whatever the program made of its streams."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BaseException):
             stream.flush()
 
 
-def load(code: str, name: str) -> types.ModuleType:
+def _load(code: str, name: str) -> types.ModuleType:
     """Run the program's code in a module of its own."""
-    module = new_module(name)
+    module = _new_module(name)
     exec(compile(code, f"{name}.py", "exec"), module.__dict__)
     return module
 
 
 def _answer_calls() -> int:
     """Load, say ready, answer calls in order until the other side hangs up."""
-    job = read_message(CHANNEL)
+    job = read_message(_CHANNEL)
     try:
-        module = load(job["code"], "solution")
+        module = _load(job["code"], "solution")
     except BaseException as error:
-        flush()
-        write_all(CHANNEL, pack(["broken", *describe(error)]))
+        _flush()
+        write_all(_CHANNEL, pack(["broken", *_describe(error)]))
         return 0
-    write_all(CHANNEL, pack(["ready"]))
+    write_all(_CHANNEL, pack(["ready"]))
     while True:
         try:
-            number, name, arguments, keywords = read_message(CHANNEL)
+            number, name, arguments, keywords = read_message(_CHANNEL)
         except EOFError:
             return 0
         reply = pack([number, *_answer(module, name, arguments, keywords)])
         if len(reply) > job["result_bytes"]:
             reply = pack([number, "opaque", f"an answer of {len(reply)} bytes"])
-        flush()
-        write_all(CHANNEL, reply)
+        _flush()
+        write_all(_CHANNEL, reply)
 
 
 def _answer(module: types.ModuleType, name: str, arguments: Any, keywords: Any) -> list[Any]:
     try:
         function = _find(module, name)
-        value = function(*judging.decode_all(arguments), **judging.decode_named(keywords))
+        value = function(*map(decode, arguments), **{k: decode(v) for k, v in keywords.items()})
     except BaseException as error:
-        return ["raised", *describe(error)]
+        return ["raised", *_describe(error)]
     try:
         return ["value", encode(value, iterators=True)]
     except NotPlainData as error:
         return ["opaque", str(error)[:_MESSAGE]]
     except BaseException as error:
-        return ["raised", *describe(error)]
+        return ["raised", *_describe(error)]
 
 
 def _find(module: types.ModuleType, name: str) -> Any:
@@ -128,12 +155,12 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 def _run_script() -> int:
     """Run as a program: its output and exit status are the whole result."""
-    code = read_message(CHANNEL)["code"]
-    os.close(CHANNEL)
+    code = read_message(_CHANNEL)["code"]
+    os.close(_CHANNEL)
     sys.argv = ["main.py"]
     status = 0
     try:
-        load(code, "__main__")
+        _load(code, "__main__")
     except SystemExit as error:
         status = _exit_status(error.code)
     except BaseException as error:
@@ -142,7 +169,7 @@ def _run_script() -> int:
     with contextlib.suppress(BaseException):
         threading._shutdown()  # type: ignore[attr-defined]  # wait for the program's threads
         atexit._run_exitfuncs()
-    flush()
+    _flush()
     return status
 
 
@@ -157,16 +184,16 @@ def _exit_status(code: object) -> int:
 
 
 def _test() -> int:
-    """Run test code against proxies; the program is on the other end of LINK."""
-    job = read_message(CHANNEL)
-    link = judging.Link(LINK)
+    """Run test code against proxies; the program is on the other end of _LINK."""
+    job = read_message(_CHANNEL)
+    link = judging.Link(_LINK)
     greeting = link.greet()
-    write_all(CHANNEL, pack(greeting))
+    write_all(_CHANNEL, pack(greeting))
     if greeting[0] != "ready":
         return 0
     for test in job["tests"]:
         result = judging.run_split(test, job["entry"], link)
-        write_all(CHANNEL, pack([test["index"], *result]))
+        write_all(_CHANNEL, pack([test["index"], *result]))
         if link.lost:
             break
     return 0
@@ -174,16 +201,16 @@ def _test() -> int:
 
 def _inline() -> int:
     """Run the program, then each test in the program's own namespace."""
-    job = read_message(CHANNEL)
+    job = read_message(_CHANNEL)
     try:
-        module = load(job["code"], "solution")
+        module = _load(job["code"], "solution")
     except BaseException as error:
-        flush()
-        write_all(CHANNEL, pack(["broken", *describe(error)]))
+        _flush()
+        write_all(_CHANNEL, pack(["broken", *_describe(error)]))
         return 0
-    write_all(CHANNEL, pack(["ready"]))
+    write_all(_CHANNEL, pack(["ready"]))
     for test in job["tests"]:
         result = judging.run_inline(test, job["entry"], module)
-        flush()
-        write_all(CHANNEL, pack([test["index"], *result]))
+        _flush()
+        write_all(_CHANNEL, pack([test["index"], *result]))
     return 0

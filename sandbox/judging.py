@@ -18,20 +18,21 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.wire import NotPlainData, decode, encode, pack, read_message, write_all
+from sandbox.frames import pack, read_message, write_all
+from sandbox.wire import NotPlainData, decode, encode
 
 _COUNT = "__count_check__"
 
 
-class ProgramLost(BaseException):
+class _ProgramLost(BaseException):
     """The program's process died or broke the protocol; no test may catch this by accident."""
 
 
-class NoAnswer(BaseException):
+class _NoAnswer(BaseException):
     """The program returned something that is not plain data."""
 
 
-class CannotSplit(BaseException):
+class _CannotSplit(BaseException):
     """A test hands the program something that is not plain data."""
 
 
@@ -58,13 +59,13 @@ class Link:
     def ask(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Call a function of the program; raises what it raised, by name."""
         if self.lost is not None:
-            raise ProgramLost(self.lost)
+            raise _ProgramLost(self.lost)
         number = int.from_bytes(os.urandom(6), "big")
         try:
             question = [number, name, [encode(a) for a in arguments]]
             question.append({k: encode(v) for k, v in keywords.items()})
         except NotPlainData as error:
-            raise CannotSplit(str(error)) from None
+            raise _CannotSplit(str(error)) from None
         self.calls += 1
         answer = self._exchange(question)
         if type(answer) is not list or len(answer) < 3 or answer[0] != number:
@@ -72,7 +73,7 @@ class Link:
         if answer[1] == "value":
             return _decoded(answer[2])
         if answer[1] == "opaque":
-            raise NoAnswer(str(answer[2])[:300])
+            raise _NoAnswer(str(answer[2])[:300])
         raise _exception(str(answer[2]), str(answer[3]) if len(answer) > 3 else "")
 
     def _exchange(self, question: list[Any]) -> Any:
@@ -86,14 +87,14 @@ class Link:
 
     def _lose(self, why: str) -> None:
         self.lost = why
-        raise ProgramLost(why)
+        raise _ProgramLost(why)
 
 
 def _decoded(value: Any) -> Any:
     try:
         return decode(value)
     except NotPlainData as error:
-        raise NoAnswer(str(error)) from None
+        raise _NoAnswer(str(error)) from None
 
 
 def _exception(name: str, message: str) -> Exception:
@@ -106,16 +107,6 @@ def _exception(name: str, message: str) -> Exception:
     except TypeError:  # UnicodeDecodeError and the like want more
         error = type(name, (kind,), {"__init__": lambda self, *_: None})(message)
     return error
-
-
-def decode_all(arguments: list[Any]) -> list[Any]:
-    """Positional arguments from the wire."""
-    return [decode(argument) for argument in arguments]
-
-
-def decode_named(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments from the wire."""
-    return {name: decode(value) for name, value in keywords.items()}
 
 
 class _Counted(ast.NodeTransformer):
@@ -142,11 +133,11 @@ def _run(source: str, namespace: dict[str, Any], entry: Any, calls: Callable[[],
         checks += _run_functions(tree, namespace, entry)
     except AssertionError as error:
         return ["fail", f"AssertionError: {_text(error)}".removesuffix(": ")]
-    except ProgramLost as error:
+    except _ProgramLost as error:
         return [str(error), None]
-    except NoAnswer as error:
+    except _NoAnswer as error:
         return ["fail", str(error)]
-    except CannotSplit as error:
+    except _CannotSplit as error:
         return ["unsplit", str(error)]
     except MemoryError:
         return ["oom", "MemoryError"]

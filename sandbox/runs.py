@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.attend import Capture, Listener, Process, Watch
+from sandbox.frames import pack
 from sandbox.outcomes import Status
 from sandbox.programs import Limits, Program
 from sandbox.supervisor import Slot, SlotLost
-from sandbox.wire import pack
 
 _SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _LOAD_S = 30.0  # for a jailed process to take the code it is given

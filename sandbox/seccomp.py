@@ -11,7 +11,8 @@ import ctypes
 import platform
 import struct
 
-from sandbox.syscalls import ALLOWED, OTHER, Step, numbers, step
+from sandbox.syscall_numbers import ALLOWED, OTHER, numbers
+from sandbox.syscalls import Step, step
 
 _ALLOW, _EPERM, _ENOSYS, _ENOTTY, _KILL = 0x7FFF0000, 0x50001, 0x50026, 0x50019, 0x80000000
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}

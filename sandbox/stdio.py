@@ -7,11 +7,12 @@ from typing import Any
 
 from sandbox.attend import Watch
 from sandbox.compare import same_output
+from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Planned
 from sandbox.programs import Program, StdioTest
 from sandbox.runs import Run, Tally, how_it_ended, load_job, run
-from sandbox.wire import NotPlainData, decode, encode, pack
+from sandbox.wire import NotPlainData, encode
 
 
 class _Silent:
@@ -59,9 +60,10 @@ def run_stdio_test(tally: Tally, test: Planned) -> TestResult:
     result, output = run_script(tally, test.stdio.input)
     if result.status != "pass":
         return result
-    verdict = _check(tally, test.stdio, output)
-    shown = None if verdict == "pass" else output[:200].decode(errors="backslashreplace")
-    return TestResult(verdict, result.cpu_ms, result.wall_ms, got=shown)
+    status = _check(tally, test.stdio, output)
+    shown = None if status == "pass" else output[:200].decode(errors="backslashreplace")
+    problem = "the checker gave no answer" if status == "not_run" else None
+    return TestResult(status, result.cpu_ms, result.wall_ms, problem, shown)
 
 
 class _CheckerReply:
@@ -83,8 +85,8 @@ class _CheckerReply:
         return self.answer is not None
 
 
-def _check(tally: Tally, test: StdioTest, output: bytes) -> Any:
-    """Pass, fail, or infra when the checker itself does not work."""
+def _check(tally: Tally, test: StdioTest, output: bytes) -> Status:
+    """Pass, fail (also if the checker raises), or not_run when the checker does not work."""
     if test.checker is None:
         return "pass" if same_output(output, test.output, test.compare) else "fail"
     checker = Program(f"{tally.program.id}/checker", test.checker)
@@ -92,9 +94,6 @@ def _check(tally: Tally, test: StdioTest, output: bytes) -> Any:
     reply = _CheckerReply()
     message = load_job(checker, tally.limits) + pack([1, "check", texts, {}])
     run(Tally(tally.slot, checker, tally.limits), Run("calls", message, reply))
-    if not isinstance(reply.answer, list) or reply.answer[:2] != [1, "value"]:
-        return "infra"
-    try:
-        return "pass" if decode(reply.answer[2]) is True else "fail"
-    except NotPlainData:
-        return "fail"
+    if not isinstance(reply.answer, list) or reply.answer[0] != 1:
+        return "not_run"
+    return "pass" if reply.answer[1:] == ["value", True] else "fail"

@@ -18,7 +18,6 @@ from pathlib import Path
 from sandbox.orders import ROLES, SPAWN, STARTED
 from sandbox.programs import Limits
 
-TIERS = ("A", "A-", "B")
 _START_S = 60.0
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
@@ -36,11 +35,6 @@ sys.path[:] = [place for place in sys.path if place]
 from sandbox import zygote
 zygote.main(int(sys.argv[2]), sys.argv[3])
 """
-_REMEDY = (
-    "permit unprivileged user namespaces for tier A (an AppArmor profile with 'userns,' for the "
-    "interpreter, or sysctl kernel.apparmor_restrict_unprivileged_userns=0), install bubblewrap "
-    "for A-, use a kernel with Landlock (5.13 or newer) for B, or run in a virtual machine"
-)
 
 
 class SandboxUnavailable(RuntimeError):
@@ -156,10 +150,3 @@ class Slot:
         self.control.close()
         if self._process.stderr is not None:
             self._process.stderr.close()
-
-
-def refuse(tier: str | None, reasons: dict[str, str]) -> SandboxUnavailable:
-    """The error for a tier that cannot be had, with each tier's reason and the remedy."""
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    wanted = f"tier {tier}" if tier else "a sandbox of any tier"
-    return SandboxUnavailable(f"cannot give {wanted} here ({why}); {_REMEDY}")

@@ -1,22 +1,19 @@
-"""How values cross the wall: frames of tagged JSON, exact builtin types, data only.
+"""How values cross the wall: tagged JSON, exact builtin types, data only.
 
-A frame is four bytes of length and JSON. Int, float, str, bool, None and list are themselves; the
-other types are objects with one key. Nothing read from the other side is ever executed, and what it
-can cost to read is bounded. Runs on both sides, also under Python 3.9.
+Int, float, str, bool, None and list are themselves; the other types are objects with one key.
+Nothing read from the other side is ever executed, and what it can cost to read is bounded. Runs on
+both sides, also under Python 3.9.
 """
 
 from __future__ import annotations
 
 import collections
 import itertools
-import json
-import os
-import struct
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-MAX_DEPTH = 100
+_MAX_DEPTH = 100
 _MAX_ITEMS = 10_000  # taken from an iterator that a program returned
 _MAX_COLLISIONS = 100
 _PLAIN = (int, str, bool, type(None))
@@ -46,7 +43,7 @@ def encode(value: Any, depth: int = 0, *, iterators: bool = False) -> Any:
         return {"b" if kind is bytes else "a": value.hex()}
     if kind is complex:
         return {"c": [repr(value.real), repr(value.imag)]}
-    if depth >= MAX_DEPTH:
+    if depth >= _MAX_DEPTH:
         raise NotPlainData("nested too deeply")
 
     def encode_all(items: Iterable[Any]) -> list[Any]:
@@ -75,7 +72,7 @@ def _unpack_rare(value: Any, kind: Any, iterators: bool) -> tuple[str, Iterable[
 
 def decode(value: Any, depth: int = 0) -> Any:
     """The inverse of `encode` for untrusted JSON; raises NotPlainData."""
-    if depth > MAX_DEPTH:
+    if depth > _MAX_DEPTH:
         raise NotPlainData("nested too deeply")
     if type(value) is list:
         return [decode(item, depth + 1) for item in value]
@@ -117,44 +114,3 @@ def _spread(items: list[Any], key: int | None = None) -> list[Any]:
     if hashes and max(hashes.values()) > _MAX_COLLISIONS:
         raise NotPlainData("keys that collide")
     return items
-
-
-def pack(message: Any) -> bytes:
-    """A message as a frame."""
-    body = json.dumps(message).encode()
-    return struct.pack(">I", len(body)) + body
-
-
-def unpack(body: bytes) -> Any:
-    """The message in a frame's body; raises NotPlainData for anything but sane JSON."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise NotPlainData("unreadable frame") from None
-
-
-def read_message(descriptor: int) -> Any:
-    """Read one frame from a blocking descriptor; raises EOFError at its end."""
-    (length,) = struct.unpack(">I", _read_exactly(descriptor, 4))
-    return unpack(_read_exactly(descriptor, length))
-
-
-def _read_exactly(descriptor: int, length: int) -> bytes:
-    parts = list(_parts(descriptor, length))
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _parts(descriptor: int, length: int) -> Iterator[bytes]:
-    while length:
-        part = os.read(descriptor, min(length, 1 << 20))
-        if not part:
-            raise EOFError
-        length -= len(part)
-        yield part
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything to a blocking descriptor."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -85,6 +85,24 @@ def _spawn(control: socket.socket, jail: Jail, order: bytes, passed: list[int]) 
     return pid, os.pidfd_open(pid)
 
 
+def _self_test(jail: Jail) -> None:
+    """Put one child of our own into the jail and have it try the walls; OSError if one is open."""
+    reading, writing = os.pipe()
+    steps = plan_entry(jail, Use(5, 1024, 1, 16, 1, 64), 1)
+    pid = clone(NEW_PID | NEW_MOUNT if jail.namespaces else 0)
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.dup2(writing, 0)
+            guest.try_walls(steps, namespaces=jail.namespaces)
+        os._exit(0)
+    os.close(writing)
+    answer = os.read(reading, 1000).decode(errors="replace")
+    os.close(reading)
+    os.waitpid(pid, 0)
+    if answer != "closed":
+        raise OSError(f"the jail's self-test says: {answer or 'nothing'}")
+
+
 def serve(control: socket.socket, jail: Jail) -> NoReturn:
     """Spawn, kill and report until the supervisor hangs up; then end with every child."""
     poller = select.poll()
@@ -128,6 +146,7 @@ def main(control_descriptor: int, tier: str) -> NoReturn:
         for name in PRELOAD:
             importlib.import_module(name)
         jail = _settle(tier)
+        _self_test(jail)
     except (OSError, ImportError) as error:
         control.send(b"u" + str(error).encode()[:1000])
         os._exit(1)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.wire import MAX_DEPTH, NotPlainData, decode, encode, pack, unpack
+from sandbox.frames import pack, unpack
+from sandbox.wire import _MAX_DEPTH, NotPlainData, decode, encode
 
 HASHABLE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -81,7 +82,7 @@ def test_endless_nesting_is_refused_on_both_sides():
     with pytest.raises(NotPlainData):
         encode(cycle)
     nested = 1
-    for _ in range(MAX_DEPTH + 2):
+    for _ in range(_MAX_DEPTH + 2):
         nested = [nested]
     with pytest.raises(NotPlainData):
         decode(nested)
