@@ -16,7 +16,8 @@ from sandbox.compare import Unsupported, evaluate
 from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Place, Planned
-from sandbox.runs import Run, Tally, how_it_ended, load_job, run
+from sandbox.runs import Run, Tally, how_it_ended, opening, run
+from sandbox.supervisor import SlotLost
 from sandbox.wire import NotPlainData, decode
 
 MAX_RESTARTS = 3
@@ -33,6 +34,7 @@ class Conversation:
         self.broken: TestResult | None = None  # the program could not be loaded
         self.lost: str | None = None  # what a tester says became of the program
         self.results: list[TestResult] = []
+        self.word = ""  # with which a process says that it could not become the program
         self.moved: list[Planned] = []  # tests that turned out to need a weaker mode
         self._answers: list[list[Any]] = []
         self.questions = [
@@ -65,6 +67,8 @@ class Conversation:
             self.loaded = True
             watch.mark()
             return
+        if message[0] == "unfit" and message[1] == self.word:
+            raise SlotLost(f"the program cannot be executed here: {str(message[2])[:300]}")
         if message[0] == "gone" and not self.calls_place:
             self.lost = "died"
             return
@@ -80,8 +84,11 @@ class Conversation:
         self._answers.append(message[1:])
         if len(self._answers) == len(self.questions[place]):
             answers, self._answers = self._answers, []
+            if self.tests[place].probe:
+                self.results.append(TestResult("pass", *watch.mark(), answer=answers))
+                return
             try:
-                status, exception, got = _judge(self.tests[place], answers)
+                status, exception, got = judge_answers(self.tests[place], answers)
             except Unsupported:
                 self.moved.append(self.tests[place])
                 status, exception, got = "not_run", None, None
@@ -108,7 +115,7 @@ def _raised(name: object, message: object) -> tuple[Status, float, float, str]:
     return "oom" if name == "MemoryError" else "error", 0.0, 0.0, text
 
 
-def _judge(test: Planned, answers: list[list[Any]]) -> tuple[Status, str | None, str | None]:
+def judge_answers(test: Planned, answers: list[list[Any]]) -> tuple[Status, str | None, str | None]:
     """Status, exception and shortened answer of a test all of whose calls came back."""
     position = 0
     for check in test.checks:
@@ -180,10 +187,9 @@ def _converse(tally: Tally, place: Place, tests: list[Planned]) -> tuple[Convers
     said = Conversation(tests, place)
     entry = tally.program.entry_point
     listed = [] if place == "calls" else [test.wire() for test in tests]
-    job = load_job(
-        tally.program, tally.limits, entry=entry, tests=listed if place == "inline" else []
-    )
-    role, message, other = str(place), job, b""
+    tests_inside = listed if place == "inline" else []
+    role, job, said.word = opening(tally, place, entry=entry, tests=tests_inside)
+    message, other = job, b""
     if place == "calls":
         message += b"".join(pack(call) for calls in said.questions for call in calls)
     elif place == "split":

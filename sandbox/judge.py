@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from sandbox.batches import run_batch
+from sandbox.languages import LANGUAGES
 from sandbox.outcomes import Outcome, TestResult, Verdict, conclude
 from sandbox.plan import Place, Planned, plan_execution, plan_test
 from sandbox.programs import Limits, Program
@@ -21,19 +22,38 @@ _PLACES: tuple[Place, ...] = ("calls", "split", "inline")
 def judge(program: Program, slot: Slot, limits: Limits) -> Outcome:
     """Run all tests of a program; raises SlotLost if the slot fails it."""
     tally = Tally(slot, program, program.limits or limits)
+    planned = [plan_test(program, index) for index in range(len(program.tests))]
     if program.language != "python":
-        why = f"the sandbox does not run {program.language}"
-        return Outcome(program.id, "unverified", "isolated", slot.tier, exception=why)
+        failed = _prepare(tally, planned)
+        if failed is not None:
+            tests = tuple(failed for _ in planned)
+            return _outcome(tally, tests, conclude((failed,)), "isolated", failed.exception)
     if not program.tests:
         result, _ = run_script(tally, program.stdin)
         verdict = "unverified" if result.status == "pass" else conclude((result,))
         return _outcome(tally, (), verdict, "isolated", result.exception)
-    planned = [plan_test(program, index) for index in range(len(program.tests))]
     results = _run_planned(tally, planned)
     tests = tuple(results[index] for index in range(len(planned)))
     missed = next((test.exception for test in tests if test.status != "pass"), None)
     shared = any(test.place == "inline" for test in planned)
     return _outcome(tally, tests, conclude(tests), "shared" if shared else "isolated", missed)
+
+
+def _prepare(tally: Tally, planned: list[Planned]) -> TestResult | None:
+    """Make a program of another language executable, or say why it cannot be."""
+    language = LANGUAGES.get(tally.program.language)
+    if language is None:
+        why = f"the sandbox runs python, {', '.join(LANGUAGES)}, not {tally.program.language}"
+        return TestResult("not_run", exception=why)
+    calls = [call.name for test in planned for check in test.checks for call in check.calls]
+    try:
+        built = language.build(tally, frozenset(calls))
+    except LookupError as error:
+        return TestResult("infra", exception=str(error))
+    if isinstance(built, TestResult):
+        return built
+    tally.built = built
+    return None
 
 
 def _outcome(
@@ -56,6 +76,7 @@ def _outcome(
         stderr=tally.stderr.decode(errors="backslashreplace"),
         stdout_cut=tally.cut,
         exception=exception,
+        exit_status=tally.exit_status,
         flags=tuple(dict.fromkeys(tally.flags)),
     )
 
@@ -83,8 +104,8 @@ def _run_planned(tally: Tally, planned: list[Planned]) -> dict[int, TestResult]:
 
 def _demote(program: Program, test: Planned) -> Planned:
     """The next weaker place, unless the program's author insists on one."""
-    if program.mode is not None:
-        problem = f"the test cannot run in mode {program.mode}"
+    if program.mode is not None or program.language != "python":
+        problem = f"the test cannot run in mode {program.mode or 'calls'}"
         return Planned(test.index, "impossible", problem=problem)
     if test.place == "calls":
         return plan_execution(program, test.index, test.source, ast.parse(test.source))

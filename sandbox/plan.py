@@ -12,8 +12,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sandbox.asserts import MAX_SOURCE, Check, find_checks
-from sandbox.programs import Program, StdioTest
+from sandbox.asserts import MAX_SOURCE, Call, Check, find_checks
+from sandbox.literals import translate
+from sandbox.programs import Probe, Program, StdioTest
 
 Place = Literal["calls", "split", "inline", "stdio", "impossible"]
 
@@ -30,6 +31,7 @@ class Planned:
     modules: list[str] = field(default_factory=list)  # that the program may have imported
     stdio: StdioTest | None = None
     problem: str | None = None
+    probe: bool = False  # the answers are wanted, not a judgement
 
     def wire(self) -> dict[str, Any]:
         """What the process that runs the test has to know."""
@@ -44,6 +46,11 @@ class Planned:
 def plan_test(program: Program, index: int) -> Planned:
     """Decide where a test runs; never raises for what the test contains."""
     test = program.tests[index]
+    if isinstance(test, Probe):
+        checks = [Check(tuple(Call(*call) for call in test.calls), ast.Constant(True))]
+        stdio = None if test.input is None else StdioTest(test.input, "")
+        place: Place = "calls" if stdio is None else "stdio"
+        return Planned(index, place, "", checks, stdio=stdio, probe=True)
     if isinstance(test, StdioTest):
         if program.mode not in (None, "stdio"):
             return Planned(index, "impossible", problem=f"mode {program.mode} has no stdin")
@@ -58,6 +65,8 @@ def plan_test(program: Program, index: int) -> Planned:
 def _plan_code(program: Program, index: int, test: str) -> Planned:
     tree = ast.parse(test)
     place = program.mode
+    if program.language != "python":
+        return _plan_foreign(program, index, test, tree)
     if place == "inline":
         return Planned(index, "inline", test)
     if place in (None, "calls") and len(test) <= MAX_SOURCE:
@@ -68,6 +77,16 @@ def _plan_code(program: Program, index: int, test: str) -> Planned:
     if place in ("calls", "stdio"):
         return Planned(index, "impossible", problem=f"the test cannot run in mode {place}")
     return plan_execution(program, index, test, tree, forced=place == "split")
+
+
+def _plan_foreign(program: Program, index: int, test: str, tree: ast.Module) -> Planned:
+    """Assertions are for every language; there is no process here to run other code in."""
+    checks = find_checks(tree, program.entry_point) if program.mode in (None, "calls") else None
+    checks = translate(checks, program.language) if checks is not None else None
+    if checks is None:
+        why = f"a test of {program.language} has to be assertions over calls with literal arguments"
+        return Planned(index, "impossible", problem=why)
+    return Planned(index, "calls", test, checks)
 
 
 def plan_execution(

@@ -7,8 +7,9 @@ import fcntl
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from sandbox.attend import Capture, Listener, Process, Watch
 from sandbox.frames import pack
@@ -18,6 +19,22 @@ from sandbox.supervisor import Slot, SlotLost
 
 _SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _LOAD_S = 30.0  # for a jailed process to take the code it is given
+
+
+@dataclass(frozen=True)
+class Built:
+    """A program that is not Python: what its process becomes, and with which arguments.
+
+    role "native": `binary` is a static executable; "hosted": `path` is the interpreter's, and it
+    finds `source` on descriptor 5. more_mb: address space beyond the program's own limit.
+    """
+
+    role: Literal["native", "hosted"]
+    arguments: tuple[str, ...]
+    binary: bytes = b""
+    path: str = ""
+    source: str = ""
+    more_mb: int = 0
 
 
 @dataclass
@@ -33,6 +50,8 @@ class Tally:
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
     cut: bool = False
+    built: Built | None = None  # how to start a program that is not Python
+    exit_status: int | None = None  # of a program run without tests; negative: a signal
     flags: list[str] = field(default_factory=list)
 
     def cpu_left_ns(self) -> int:
@@ -63,6 +82,7 @@ class Run:
     stdin: str | None = None
     job: bytes = b""
     stdout_limit: int = 0  # 0: as the program's limits say
+    more: tuple[int, ...] = ()  # descriptors passed as 4, 5, ...
 
 
 def run(tally: Tally, plan: Run) -> tuple[Watch, list[Capture]]:
@@ -84,7 +104,11 @@ def run(tally: Tally, plan: Run) -> tuple[Watch, list[Capture]]:
             processes = [Process(captures=captures), main]
         else:
             main.captures = captures
-            tally.slot.spawn(plan.role, limits, [*standard, theirs.fileno()])
+            more = [*plan.more, *_binary(stack, tally.built)]
+            allowed = limits
+            if tally.built is not None:
+                allowed = replace(limits, memory_mb=limits.memory_mb + tally.built.more_mb)
+            tally.slot.spawn(plan.role, allowed, [*standard, theirs.fileno(), *more])
             processes = [main]
         theirs.close()
         watch = Watch(tally.slot, processes, limits, tally.cpu_left_ns(), plan.listener)
@@ -128,22 +152,62 @@ def _pipes(stack: contextlib.ExitStack) -> tuple[list[int], list[int]]:
 
 def _input(stack: contextlib.ExitStack, text: str | None) -> int:
     """A descriptor to read from: nothing, or the text in sealed memory."""
-    if text is None:
-        descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    else:
-        descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    if text is not None:
+        return _sealed(stack, text.encode("utf-8", "surrogateescape"))
+    descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     return descriptor
+
+
+def _sealed(stack: contextlib.ExitStack, content: bytes) -> int:
+    """Memory that nobody can change any more."""
+    descriptor = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    stack.callback(os.close, descriptor)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
+
+
+def _binary(stack: contextlib.ExitStack, built: Built | None) -> list[int]:
+    """What a process that is not Python becomes, and its source."""
+    if built is None:
+        return []
+    if built.role == "native":
+        return [_sealed(stack, built.binary)]
+    executable = os.open(built.path, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, executable)
+    return [executable, _sealed(stack, built.source.encode("utf-8", "surrogatepass"))]
 
 
 def load_job(program: Program, limits: Limits, **more: Any) -> bytes:
     """The first message of a process that loads the program."""
     return pack({"code": program.code, "result_bytes": limits.result_bytes, **more})
+
+
+def opening(tally: Tally, role: str, **more: Any) -> tuple[str, bytes, str]:
+    """The role and the first message of the program's process, and the word that says "unfit".
+
+    A program that is not Python is told nothing: the word is read before it exists.
+    """
+    if tally.built is None:
+        return role, load_job(tally.program, tally.limits, **more), ""
+    word = os.urandom(8).hex()
+    arguments, answers = tally.built.arguments, role == "calls"
+    job = {"arguments": arguments, "answers": answers, "word": word}
+    return tally.built.role, pack(job), word
+
+
+@contextlib.contextmanager
+def scratch_memory() -> Iterator[int]:
+    """Memory for a jailed process to write to."""
+    descriptor = os.memfd_create("scratch", os.MFD_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def how_it_ended(process: Process, limits: Limits) -> tuple[Status, str]:

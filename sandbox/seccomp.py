@@ -18,6 +18,9 @@ _ALLOW, _EPERM, _ENOSYS, _ENOTTY, _KILL = 0x7FFF0000, 0x50001, 0x50026, 0x50019,
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _RETURN, _GOTO, _EQUAL, _AT_LEAST, _ANY_BIT, _AND = 0x20, 0x06, 0x05, 0x15, 0x35, 0x45, 0x54
 _SET_SECCOMP, _MODE_FILTER = 22, 2
+# What only processes that are not Python may do: become one binary, or run a compiler.
+_MORE = {"native": ("execveat",), "hosted": ("execveat",)}
+_MORE["build"] = ("execve", "execveat", "fork", "vfork", "waitid")
 _END = 480  # above every number in the tables
 # Without a PID namespace signals would reach other processes; without a private /tmp these would
 # change files that Landlock does not protect (it knows no chmod and no utime).
@@ -41,6 +44,11 @@ def _one_of(index: int, values: tuple[int, ...], otherwise: int = _EPERM) -> lis
     """Allow the call if an argument is one of the values."""
     tests = [_ins(_EQUAL, len(values) - i, 0, v) for i, v in enumerate(values)]
     return [_load_argument(index), *tests, *_ret(otherwise), *_ret(_ALLOW)]
+
+
+def _any_child() -> list[bytes]:
+    """clone for processes as well as threads, without namespaces."""
+    return [_load_argument(0), _ins(_ANY_BIT, 1, 0, 0x7E020000), *_ret(_ALLOW), *_ret(_EPERM)]
 
 
 def _restricted() -> dict[str, list[bytes]]:
@@ -94,14 +102,21 @@ def _tree(ranges: list[tuple[int, list[bytes]]]) -> list[bytes]:
     return [_ins(_AT_LEAST, 0, 1, start), _ins(_GOTO, 0, 0, len(low)), *low, *high]
 
 
-def build_filter(*, namespaces: bool) -> bytes:
-    """The filter program; without namespaces also no signals and no change of file metadata."""
+def build_filter(*, namespaces: bool, role: str = "calls") -> bytes:
+    """The filter program; without namespaces also no signals and no change of file metadata.
+
+    The roles "native" and "hosted" may also execute, "build" may also have processes: Landlock
+    says which files.
+    """
     allowed = numbers(ALLOWED)
     if not namespaces:
         allowed = {n: nr for n, nr in allowed.items() if n not in _SIGNALS + _CHANGES}
     blocks = {number: _ret(_ALLOW) for number in allowed.values()}
     other = numbers(OTHER)
     blocks |= {other[name]: block for name, block in _restricted().items()}
+    blocks |= {other[name]: _ret(_ALLOW) for name in _MORE.get(role, ()) if name in other}
+    if role == "build":
+        blocks[other["clone"]] = _any_child()
     ranges: list[tuple[int, list[bytes]]] = []
     for number in range(_END):
         block = blocks.get(number, _ret(_EPERM))

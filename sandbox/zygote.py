@@ -64,7 +64,7 @@ def _occupy() -> None:
 @functools.lru_cache(maxsize=16)
 def _entry(jail: Jail, order: bytes, descriptors: int) -> tuple[str, list[Step]]:
     _, role, *use = SPAWN.unpack(order)
-    return ROLES[role], plan_entry(jail, Use(*use), descriptors)
+    return ROLES[role], plan_entry(jail, Use(*use), descriptors, ROLES[role])
 
 
 def _spawn(control: socket.socket, jail: Jail, order: bytes, passed: list[int]) -> tuple[int, int]:
