@@ -16,7 +16,7 @@ from sandbox.compare import Unsupported, evaluate
 from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Place, Planned
-from sandbox.runs import Run, Tally, how_it_ended, opening, run
+from sandbox.runs import Run, Tally, how_it_ended, run
 from sandbox.supervisor import SlotLost
 from sandbox.wire import NotPlainData, decode
 
@@ -188,7 +188,7 @@ def _converse(tally: Tally, place: Place, tests: list[Planned]) -> tuple[Convers
     entry = tally.program.entry_point
     listed = [] if place == "calls" else [test.wire() for test in tests]
     tests_inside = listed if place == "inline" else []
-    role, job, said.word = opening(tally, place, entry=entry, tests=tests_inside)
+    role, job, said.word = tally.opening(place, entry=entry, tests=tests_inside)
     message, other = job, b""
     if place == "calls":
         message += b"".join(pack(call) for calls in said.questions for call in calls)

@@ -65,7 +65,7 @@ class Sandbox:
         self._tier: str | None = None
         self._address = None if url is None else (url, token)
         self._cache = None if cache is None else Cache(cache)
-        self._machine = ""
+        self.machine = ""  # all that a verdict depends on besides the program, once open
         self._idle: deque[Slot | Connection] = deque()
         self._busy: dict[Slot | Connection, _Call] = {}
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class Sandbox:
             if self._tier is None:
                 slot = self._best_slot()
                 self._tier = slot.tier
-                self._machine = self._describe(slot)
+                self.machine = self._describe(slot)
                 self._idle.append(slot)
                 self._pool = ThreadPoolExecutor(self._workers, "sandbox")
             return self._tier
@@ -168,7 +168,7 @@ class Sandbox:
         """One program, if its outcome is not known yet."""
         if self._cache is None:
             return self._judge_anew(program, call)
-        key = make_key(program, self.limits, self._machine)
+        key = make_key(program, self.limits, self.machine)
         outcome = self._cache.find(key, program.id)
         if outcome is None:
             outcome = self._judge_anew(program, call)

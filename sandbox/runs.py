@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from sandbox.attend import Capture, Listener, Process, Watch
+from sandbox.built import Built, pass_built, seal
 from sandbox.frames import pack
 from sandbox.outcomes import Status
 from sandbox.programs import Limits, Program
 from sandbox.supervisor import Slot, SlotLost
 
-_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _LOAD_S = 30.0  # for a jailed process to take the code it is given
-
-
-@dataclass(frozen=True)
-class Built:
-    """A program that is not Python: what its process becomes, and with which arguments.
-
-    role "native": `binary` is a static executable; "hosted": `path` is the interpreter's, and it
-    finds `source` on descriptor 5. more_mb: address space beyond the program's own limit.
-    """
-
-    role: Literal["native", "hosted"]
-    arguments: tuple[str, ...]
-    binary: bytes = b""
-    path: str = ""
-    source: str = ""
-    more_mb: int = 0
 
 
 @dataclass
@@ -53,6 +35,17 @@ class Tally:
     built: Built | None = None  # how to start a program that is not Python
     exit_status: int | None = None  # of a program run without tests; negative: a signal
     flags: list[str] = field(default_factory=list)
+
+    def opening(self, role: str, **more: Any) -> tuple[str, bytes, str]:
+        """The role and first message of the program's process, and the word that says "unfit".
+
+        A program that is not Python is told nothing: the word is read before it exists.
+        """
+        if self.built is None:
+            return role, load_job(self.program, self.limits, **more), ""
+        word = os.urandom(8).hex()
+        job = {"arguments": self.built.arguments, "answers": role == "calls", "word": word}
+        return self.built.role, pack(job), word
 
     def cpu_left_ns(self) -> int:
         """What remains of the program's CPU limit."""
@@ -104,7 +97,7 @@ def run(tally: Tally, plan: Run) -> tuple[Watch, list[Capture]]:
             processes = [Process(captures=captures), main]
         else:
             main.captures = captures
-            more = [*plan.more, *_binary(stack, tally.built)]
+            more = [*plan.more, *pass_built(stack, tally.built)]
             allowed = limits
             if tally.built is not None:
                 allowed = replace(limits, memory_mb=limits.memory_mb + tally.built.more_mb)
@@ -153,61 +146,15 @@ def _pipes(stack: contextlib.ExitStack) -> tuple[list[int], list[int]]:
 def _input(stack: contextlib.ExitStack, text: str | None) -> int:
     """A descriptor to read from: nothing, or the text in sealed memory."""
     if text is not None:
-        return _sealed(stack, text.encode("utf-8", "surrogateescape"))
+        return seal(stack, text.encode("utf-8", "surrogateescape"))
     descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def _sealed(stack: contextlib.ExitStack, content: bytes) -> int:
-    """Memory that nobody can change any more."""
-    descriptor = os.memfd_create("sealed", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    stack.callback(os.close, descriptor)
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-    return descriptor
-
-
-def _binary(stack: contextlib.ExitStack, built: Built | None) -> list[int]:
-    """What a process that is not Python becomes, and its source."""
-    if built is None:
-        return []
-    if built.role == "native":
-        return [_sealed(stack, built.binary)]
-    executable = os.open(built.path, os.O_RDONLY | os.O_CLOEXEC)
-    stack.callback(os.close, executable)
-    return [executable, _sealed(stack, built.source.encode("utf-8", "surrogatepass"))]
-
-
 def load_job(program: Program, limits: Limits, **more: Any) -> bytes:
     """The first message of a process that loads the program."""
     return pack({"code": program.code, "result_bytes": limits.result_bytes, **more})
-
-
-def opening(tally: Tally, role: str, **more: Any) -> tuple[str, bytes, str]:
-    """The role and the first message of the program's process, and the word that says "unfit".
-
-    A program that is not Python is told nothing: the word is read before it exists.
-    """
-    if tally.built is None:
-        return role, load_job(tally.program, tally.limits, **more), ""
-    word = os.urandom(8).hex()
-    arguments, answers = tally.built.arguments, role == "calls"
-    job = {"arguments": arguments, "answers": answers, "word": word}
-    return tally.built.role, pack(job), word
-
-
-@contextlib.contextmanager
-def scratch_memory() -> Iterator[int]:
-    """Memory for a jailed process to write to."""
-    descriptor = os.memfd_create("scratch", os.MFD_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def how_it_ended(process: Process, limits: Limits) -> tuple[Status, str]:

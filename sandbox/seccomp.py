@@ -19,7 +19,7 @@ _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _RETURN, _GOTO, _EQUAL, _AT_LEAST, _ANY_BIT, _AND = 0x20, 0x06, 0x05, 0x15, 0x35, 0x45, 0x54
 _SET_SECCOMP, _MODE_FILTER = 22, 2
 # What only processes that are not Python may do: become one binary, or run a compiler.
-_MORE = {"native": ("execveat",), "hosted": ("execveat",)}
+_MORE: dict[str, tuple[str, ...]] = {"native": ("execveat",), "hosted": ("execveat",)}
 _MORE["build"] = ("execve", "execveat", "fork", "vfork", "waitid")
 _END = 480  # above every number in the tables
 # Without a PID namespace signals would reach other processes; without a private /tmp these would
@@ -47,7 +47,7 @@ def _one_of(index: int, values: tuple[int, ...], otherwise: int = _EPERM) -> lis
 
 
 def _any_child() -> list[bytes]:
-    """clone for processes as well as threads, without namespaces."""
+    """Clone for processes as well as threads, without namespaces."""
     return [_load_argument(0), _ins(_ANY_BIT, 1, 0, 0x7E020000), *_ret(_ALLOW), *_ret(_EPERM)]
 
 

@@ -13,10 +13,9 @@ from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Planned
 from sandbox.programs import Program, StdioTest
-from sandbox.runs import Run, Tally, how_it_ended, load_job, opening, run
+from sandbox.runs import Run, Tally, how_it_ended, load_job, run
 from sandbox.supervisor import SlotLost
 from sandbox.wire import NotPlainData, encode
-
 
 _OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"heap out of memory")
 
@@ -38,7 +37,7 @@ class Silent:
 def run_script(tally: Tally, stdin: str | None) -> tuple[TestResult, bytes]:
     """Run the program once; "pass" means that it ended by itself with status 0."""
     limits = tally.limits
-    role, message, _ = opening(tally, "script")
+    role, message, _ = tally.opening("script")
     plan = Run(role, message, Silent(), stdin, stdout_limit=limits.result_bytes)
     watch, captures = run(tally, plan)
     output = bytes(captures[0].kept)

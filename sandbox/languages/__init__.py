@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sandbox.built import Built
 from sandbox.languages import cpp, javascript
 from sandbox.outcomes import TestResult
-from sandbox.runs import Built, Tally
+from sandbox.runs import Tally
 
 
 @dataclass(frozen=True)

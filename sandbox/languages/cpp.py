@@ -17,10 +17,11 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+from sandbox.built import Built, scratch_memory
 from sandbox.frames import pack
 from sandbox.outcomes import TestResult
 from sandbox.programs import Limits
-from sandbox.runs import Built, Run, Tally, run, scratch_memory
+from sandbox.runs import Run, Tally, run
 from sandbox.stdio import Silent
 
 _FLAGS = ("-std=c++17", "-O2", "-static", "-s", "-w", "-fmax-errors=3")

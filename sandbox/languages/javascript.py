@@ -11,8 +11,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from sandbox.built import Built
 from sandbox.outcomes import TestResult
-from sandbox.runs import Built, Tally
+from sandbox.runs import Tally
 
 _DRIVER = Path(__file__).parent / "driver.js"
 _MORE_MB = 1024
