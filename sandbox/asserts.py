@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from sandbox.compare import Unsupported, evaluate, function_name
 from sandbox.wire import NotPlainData, encode
 
 MAX_SOURCE = 1 << 20  # characters; longer tests are not taken apart here
+_PARSING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class Check:
 
     calls: tuple[Call, ...]
     condition: ast.expr
+
+
+def parse(source: str) -> ast.Module:
+    """`ast.parse`, one thread at a time.
+
+    Python 3.11 counts the depth of all parsers in one place, and two of them at once end in
+    "SystemError: AST constructor recursion depth mismatch" (cpython issue 106905).
+    """
+    with _PARSING:
+        return ast.parse(source)
 
 
 def find_checks(tree: ast.Module, entry_point: str | None) -> list[Check] | None:

@@ -14,6 +14,7 @@ import signal
 import stat
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from sandbox.namespaces import plan_box
 from sandbox.seccomp import build_filter, plan_filter
@@ -25,6 +26,7 @@ _EXECUTABLE = 4  # the descriptor of what a process of the role "hosted" becomes
 # In its own /tmp a program may do all but execute and make devices or use their ioctls.
 _NOT_IN_BOX = 1 << 0 | 1 << 6 | 1 << 11 | 1 << 15
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_GROWTH = 256  # threads that a user may start elsewhere while a slot lives
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
 
 
@@ -50,6 +52,7 @@ class Jail:
     rights: int  # every file right that the ruleset handles
     rules: tuple[bytes, ...]
     loaders: tuple[bytes, ...]  # rules that let the system's program loader be executed
+    others: int  # threads that the kernel counts with the program's; 0 in a user namespace
 
 
 def landlock_abi() -> int:
@@ -84,8 +87,21 @@ def prepare(shown: list[str], *, namespaces: bool) -> Jail:
             continue
         rules.append(struct.pack("=Qi", allowed, descriptor))
     ruleset = attributes[:size] if abi else b""
-    program = build_filter(namespaces=namespaces)
-    return Jail(namespaces, program, ruleset, rights, tuple(rules), tuple(loaders))
+    others = 0 if namespaces else _count_threads() + _GROWTH
+    calls = build_filter(namespaces=namespaces)
+    return Jail(namespaces, calls, ruleset, rights, tuple(rules), tuple(loaders), others)
+
+
+def _count_threads() -> int:
+    """Threads of this user on the whole machine, as RLIMIT_NPROC counts them."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*/task"):
+        try:
+            if process.stat().st_uid == os.getuid():
+                count += len(list(process.iterdir()))
+        except OSError:
+            continue  # it ended meanwhile
+    return count
 
 
 def plan_entry(jail: Jail, use: Use, descriptors: int, role: str = "calls") -> list[Step]:
@@ -150,8 +166,7 @@ def _plan_limits(jail: Jail, use: Use) -> list[Step]:
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_SIGPENDING: 64,
     }
-    if jail.namespaces:  # elsewhere the user's other processes would be counted too
-        limits[resource.RLIMIT_NPROC] = use.threads
+    limits[resource.RLIMIT_NPROC] = use.threads + jail.others
     steps = []
     for name, limit in limits.items():
         _, hard = resource.getrlimit(name)

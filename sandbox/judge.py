@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import replace
 from typing import Literal
 
 from sandbox.batches import run_batch
 from sandbox.languages import LANGUAGES
 from sandbox.outcomes import Outcome, TestResult, Verdict, conclude
-from sandbox.plan import Place, Planned, plan_execution, plan_test
+from sandbox.plan import Place, Planned, demote, plan_test
 from sandbox.programs import Limits, Program
 from sandbox.runs import Tally
 from sandbox.stdio import run_script, run_stdio_test
@@ -96,20 +95,11 @@ def _run_planned(tally: Tally, planned: list[Planned]) -> dict[int, TestResult]:
         done, moved = run_batch(tally, place, tests)
         results |= done
         for test in moved:
-            planned[test.index] = _demote(tally.program, test)
+            mode = tally.program.mode if tally.built is None else "calls"
+            planned[test.index] = demote(test, mode)
         if place == "inline":
             _check_forgery(tally, tests, results)
     return results
-
-
-def _demote(program: Program, test: Planned) -> Planned:
-    """The next weaker place, unless the program's author insists on one."""
-    if program.mode is not None or program.language != "python":
-        problem = f"the test cannot run in mode {program.mode or 'calls'}"
-        return Planned(test.index, "impossible", problem=problem)
-    if test.place == "calls":
-        return plan_execution(program, test.index, test.source, ast.parse(test.source))
-    return Planned(test.index, "inline", test.source)
 
 
 def _check_forgery(tally: Tally, tests: list[Planned], results: dict[int, TestResult]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.frames import pack, read_message, write_all
-from sandbox.wire import NotPlainData, decode, encode
+from sandbox.wire import NotPlainData, TooDeep, decode, encode
 
 _COUNT = "__count_check__"
 
@@ -64,6 +64,8 @@ class Link:
         try:
             question = [number, name, [encode(a) for a in arguments]]
             question.append({k: encode(v) for k, v in keywords.items()})
+        except TooDeep as error:  # perhaps what the program answered: no reason to move in with it
+            raise RecursionError(str(error)) from None
         except NotPlainData as error:
             raise _CannotSplit(str(error)) from None
         self.calls += 1
@@ -98,7 +100,13 @@ def _decoded(value: Any) -> Any:
 
 
 def _exception(name: str, message: str) -> Exception:
-    """An exception of the same name; one that no ``except Exception`` caught becomes catchable."""
+    """An exception of the same name; one that no ``except Exception`` caught becomes catchable.
+
+    StopIteration would end the test's loop over answers as if all had been compared: as in a
+    generator (PEP 479), it is a RuntimeError here.
+    """
+    if name in ("StopIteration", "StopAsyncIteration"):
+        return RuntimeError(f"the program raised {name}")
     kind = getattr(builtins, name, None)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
         kind = type(name, (Exception,), {})

@@ -1,7 +1,7 @@
 """What comes out of the sandbox: statuses of tests and the verdict they add up to.
 
-The verdict is that of the first test that did not pass; a program is correct only if it has at
-least one test and all of them passed. A missing result is never a pass, and trouble of our own
+The verdict is that of the first test that ran and did not pass; a program is correct only if it has
+at least one test and all of them passed. A missing result is never a pass, and trouble of our own
 making (``infra``) is never the program's fault.
 """
 
@@ -82,5 +82,5 @@ def conclude(tests: tuple[TestResult, ...]) -> Verdict:
         return "infra"
     missed = [test.status for test in tests if test.status != "pass"]
     if missed:
-        return _WORDS[missed[0]]
+        return _WORDS[next((status for status in missed if status != "not_run"), "not_run")]
     return "correct" if tests else "unverified"

@@ -1,22 +1,27 @@
 """Where each test of a program runs: the strongest mode that can express it.
 
 calls > split > inline. Inline, in the program's own process, is for tests that need its objects:
-classes, module variables, arguments changed in place, unittest and pytest files.
+classes, module variables, arguments changed in place, unittest and pytest files. The place is told
+from the test alone: a program that could choose would have its tests move in with it.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sandbox.asserts import MAX_SOURCE, Call, Check, find_checks
+from sandbox.asserts import MAX_SOURCE, Call, Check, find_checks, parse
 from sandbox.literals import translate
 from sandbox.programs import Probe, Program, StdioTest
 
 Place = Literal["calls", "split", "inline", "stdio", "impossible"]
+_REMEMBERED = 1 << 14  # characters; longer tests are planned each time
+_DATA = (int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
+_DATA_ATTRIBUTES = {name for kind in _DATA for name in dir(kind)} | {"__next__"}
 
 
 @dataclass(frozen=True)
@@ -47,59 +52,85 @@ def plan_test(program: Program, index: int) -> Planned:
     """Decide where a test runs; never raises for what the test contains."""
     test = program.tests[index]
     if isinstance(test, Probe):
-        checks = [Check(tuple(Call(*call) for call in test.calls), ast.Constant(True))]
-        stdio = None if test.input is None else StdioTest(test.input, "")
-        place: Place = "calls" if stdio is None else "stdio"
-        return Planned(index, place, "", checks, stdio=stdio, probe=True)
+        return _plan_probe(index, test)
     if isinstance(test, StdioTest):
         if program.mode not in (None, "stdio"):
             return Planned(index, "impossible", problem=f"mode {program.mode} has no stdin")
         return Planned(index, "stdio", stdio=test)
-    try:
-        return _plan_code(program, index, test)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        problem = f"the test does not parse: {type(error).__name__}"
-        return Planned(index, "impossible", problem=problem)
-
-
-def _plan_code(program: Program, index: int, test: str) -> Planned:
-    tree = ast.parse(test)
-    place = program.mode
     if program.language != "python":
-        return _plan_foreign(program, index, test, tree)
-    if place == "inline":
-        return Planned(index, "inline", test)
-    if place in (None, "calls") and len(test) <= MAX_SOURCE:
-        checks = find_checks(tree, program.entry_point)
-        if checks is not None:
-            return Planned(index, "calls", test, checks)
-        tree = ast.parse(test)  # find_checks took the other one apart
-    if place in ("calls", "stdio"):
-        return Planned(index, "impossible", problem=f"the test cannot run in mode {place}")
-    return plan_execution(program, index, test, tree, forced=place == "split")
+        return replace(_plan_foreign(test, program), index=index)
+    plan = _plan_code if len(test) <= _REMEMBERED else _plan_code.__wrapped__
+    return replace(plan(test, program.entry_point, program.mode), index=index)
 
 
-def _plan_foreign(program: Program, index: int, test: str, tree: ast.Module) -> Planned:
+def _plan_probe(index: int, probe: Probe) -> Planned:
+    if probe.input is not None:
+        return Planned(index, "stdio", stdio=StdioTest(probe.input, ""), probe=True)
+    checks = [Check(tuple(Call(*call) for call in probe.calls), ast.Constant(True))]
+    return Planned(index, "calls", checks=checks, probe=True)
+
+
+def _plan_foreign(test: str, program: Program) -> Planned:
     """Assertions are for every language; there is no process here to run other code in."""
-    checks = find_checks(tree, program.entry_point) if program.mode in (None, "calls") else None
+    checks = None
+    if program.mode in (None, "calls") and len(test) <= MAX_SOURCE:
+        try:
+            checks = find_checks(parse(test), program.entry_point)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return Planned(0, "impossible", problem="the test does not parse as Python assertions")
     checks = translate(checks, program.language) if checks is not None else None
     if checks is None:
         why = f"a test of {program.language} has to be assertions over calls with literal arguments"
-        return Planned(index, "impossible", problem=why)
-    return Planned(index, "calls", test, checks)
+        return Planned(0, "impossible", problem=why)
+    return Planned(0, "calls", test, checks)
 
 
-def plan_execution(
-    program: Program, index: int, test: str, tree: ast.Module, *, forced: bool = False
-) -> Planned:
-    """Split if the test only calls functions of the program, else inline."""
+@functools.lru_cache(maxsize=1024)  # the programs of one problem come with the same tests
+def _plan_code(test: str, entry_point: str | None, mode: str | None) -> Planned:
+    try:
+        return _place(test, entry_point, mode)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        problem = f"the test does not parse: {type(error).__name__}"
+        return Planned(0, "impossible", problem=problem)
+
+
+def _place(test: str, entry_point: str | None, mode: str | None) -> Planned:
+    tree = parse(test)
+    if mode == "inline":
+        return Planned(0, "inline", test)
+    if mode in (None, "calls") and len(test) <= MAX_SOURCE:
+        checks = find_checks(tree, entry_point)
+        if checks is not None:
+            return Planned(0, "calls", test, checks)
+        tree = parse(test)  # find_checks took the other one apart
+    if mode in ("calls", "stdio"):
+        return Planned(0, "impossible", problem=f"the test cannot run in mode {mode}")
+    split = _plan_split(test, tree)
+    names = set(split.names)
+    if mode == "split" or not (
+        _needs_objects(tree, names) or _uses_objects(tree, names, entry_point)
+    ):
+        return split
+    return Planned(0, "inline", test)
+
+
+def _plan_split(test: str, tree: ast.Module) -> Planned:
     names = _free_names(tree) | _from_solution(tree)
     modules = {name for name in names if name in sys.stdlib_module_names}
-    names -= modules
-    split = Planned(index, "split", test, names=sorted(names), modules=sorted(modules))
-    if forced or not (_needs_objects(tree, names) or names & _objects(program.code)):
-        return split
-    return Planned(index, "inline", test)
+    return Planned(0, "split", test, names=sorted(names - modules), modules=sorted(modules))
+
+
+def demote(test: Planned, mode: str | None) -> Planned:
+    """The next weaker place for a test that its own could not run, unless its author insists.
+
+    An answer can move a test out of "calls", and no answer may bring it into the program's process.
+    """
+    if mode is not None:
+        problem = f"the test cannot run in mode {mode}"
+        return Planned(test.index, "impossible", problem=problem)
+    if test.place == "calls":
+        return replace(_plan_split(test.source, parse(test.source)), index=test.index)
+    return Planned(test.index, "inline", test.source)
 
 
 def _free_names(tree: ast.Module) -> set[str]:
@@ -148,15 +179,34 @@ def _needs_objects(tree: ast.Module, names: set[str]) -> bool:
     return False
 
 
-def _objects(code: str) -> set[str]:
-    """The program's module-level names that are not functions."""
-    try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    found = {node.name for node in body if isinstance(node, ast.ClassDef)}
-    for node in body:
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-    return found
+def _uses_objects(tree: ast.Module, names: set[str], entry_point: str | None) -> bool:
+    """Whether the test uses a name of the program as a class or a variable.
+
+    Told from the test alone: a program that could choose would have its tests move in with it.
+    """
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    functions = {id(call.func) for call in calls}
+    functions |= {id(argument) for call in calls for argument in call.args}
+    functions |= {id(keyword.value) for call in calls for keyword in call.keywords}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+            is_class = node.id.lstrip("_")[:1].isupper() and node.id != entry_point
+            if is_class or id(node) not in functions:
+                return True
+    return _asks_more_than_data(tree, names | {"candidate"})
+
+
+def _asks_more_than_data(tree: ast.Module, names: set[str]) -> bool:
+    """Whether an attribute of an answer is read that no builtin data has."""
+    holders: set[str] = set()
+
+    def is_answer(node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in holders
+        return isinstance(node, ast.Call) and ast.unparse(node.func) in names
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and is_answer(node.value):
+            holders |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    asked = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return any(node.attr not in _DATA_ATTRIBUTES and is_answer(node.value) for node in asked)

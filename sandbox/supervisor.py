@@ -22,6 +22,7 @@ _START_S = 60.0
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
+    "MALLOC_ARENA_MAX": "1",  # each arena takes 64 MB of address space, and threads have their own
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
     "TZ": "UTC0",

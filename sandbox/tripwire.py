@@ -12,6 +12,8 @@ import os
 import re
 from typing import Any
 
+from sandbox.asserts import parse
+
 _EQUALITY = (ast.Eq, ast.Is, ast.In)
 _METHODS = {"assertEqual", "assertEquals", "assertIs", "assertIn", "assertAlmostEqual"}
 _METHODS |= {"assertListEqual", "assertDictEqual", "assertTupleEqual", "assertSetEqual"}
@@ -101,7 +103,7 @@ def falsify(source: str) -> str | None:
     """The test with every expectation made false, or None if it has none that can be."""
     change = _Falsified()
     try:
-        tree = change.visit(ast.parse(source))
+        tree = change.visit(parse(source))
         return ast.unparse(ast.fix_missing_locations(tree)) if change.changes else None
     except RecursionError:
         return None

@@ -22,10 +22,15 @@ _DICTS = (dict, collections.Counter, collections.defaultdict, collections.Ordere
 _LAZY: tuple[Any, ...] = (iter([]), iter(()), iter({}), map(abs, []), zip(), filter(None, []))
 _LAZY += (range(0), reversed([]), enumerate([]), {}.keys(), {}.values(), {}.items())
 _ITERATORS = {type(thing) for thing in _LAZY} | {types.GeneratorType}
+_DECODED: set[Any] = {type(iter([]))}  # an iterator on arrival; it can always be handed back
 
 
 class NotPlainData(ValueError):
     """The value is not made of builtin data, or is too deep, too large or malformed."""
+
+
+class TooDeep(NotPlainData):
+    """The value is builtin data, but nested more than 100 times."""
 
 
 def encode(value: Any, depth: int = 0, *, iterators: bool = False) -> Any:
@@ -44,7 +49,7 @@ def encode(value: Any, depth: int = 0, *, iterators: bool = False) -> Any:
     if kind is complex:
         return {"c": [repr(value.real), repr(value.imag)]}
     if depth >= _MAX_DEPTH:
-        raise NotPlainData("nested too deeply")
+        raise TooDeep("nested too deeply")
 
     def encode_all(items: Iterable[Any]) -> list[Any]:
         return [encode(item, depth + 1, iterators=iterators) for item in items]
@@ -62,7 +67,7 @@ def _unpack_rare(value: Any, kind: Any, iterators: bool) -> tuple[str, Iterable[
     """The tag and the items of named tuples and iterators."""
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return "t", tuple.__iter__(value)
-    if not (iterators and kind in _ITERATORS):
+    if kind not in (_ITERATORS if iterators else _DECODED):
         raise NotPlainData(f"not plain data: {kind.__name__}")
     items = list(itertools.islice(value, _MAX_ITEMS + 1))
     if len(items) > _MAX_ITEMS:

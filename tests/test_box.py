@@ -125,6 +125,13 @@ def is_running(pid):
         return False
 
 
+def test_a_tier_is_refused_not_replaced(monkeypatch):
+    """Asked for tier A- without bubblewrap, the sandbox gives nothing weaker or stronger."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SandboxUnavailable, match=r"tier A- here \(A-: bubblewrap is not installed"):
+        Sandbox(tier="A-").open()
+
+
 def test_what_cannot_be_had_is_refused_with_the_remedy():
     """An interpreter that will not start means no sandbox at all, and the message says why."""
     with pytest.raises(SandboxUnavailable, match=r"/bin/false ended at once.*Landlock"):
