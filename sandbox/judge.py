@@ -22,7 +22,7 @@ def judge(program: Program, slot: Slot, limits: Limits) -> Outcome:
     """Run all tests of a program; raises SlotLost if the slot fails it."""
     tally = Tally(slot, program, program.limits or limits)
     planned = [plan_test(program, index) for index in range(len(program.tests))]
-    if program.language != "python":
+    if program.language != "python" and not _all_impossible(planned):
         failed = _prepare(tally, planned)
         if failed is not None:
             tests = tuple(failed for _ in planned)
@@ -36,6 +36,10 @@ def judge(program: Program, slot: Slot, limits: Limits) -> Outcome:
     missed = next((test.exception for test in tests if test.status != "pass"), None)
     shared = any(test.place == "inline" for test in planned)
     return _outcome(tally, tests, conclude(tests), "shared" if shared else "isolated", missed)
+
+
+def _all_impossible(planned: list[Planned]) -> bool:
+    return bool(planned) and all(test.place == "impossible" for test in planned)
 
 
 def _prepare(tally: Tally, planned: list[Planned]) -> TestResult | None:

@@ -53,7 +53,7 @@ def _join(code: str, names: frozenset[str]) -> str:
     """The program with the driver before it and the table of its functions after it."""
     if not names:
         return code
-    rows = "".join(f'{{"{n}", tamis::wrap(&{n.replace("().", "::")})}}, ' for n in sorted(names))
+    rows = "".join(f'{{"{n}", tamis::wrap(&::{n.replace("().", "::")})}}, ' for n in sorted(names))
     main = f"signed main() {{ return tamis::answer({{{rows}}}); }}"
     driver = _DRIVER.read_text(encoding="utf-8")
     return f'{driver}\n#define main program_main\n#line 1 "main.cpp"\n{code}\n#undef main\n{main}\n'

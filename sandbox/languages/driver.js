@@ -76,6 +76,8 @@ function encode(value, depth = 0) {
   if (kind === 'boolean' || kind === 'bigint') return String(value);
   if (kind === 'string') return JSON.stringify(value);
   if (kind === 'number') {
+    // Digits beyond 2^53 would be rounded ones: give the exact value.
+    if (Number.isInteger(value) && !Number.isSafeInteger(value)) return String(BigInt(value));
     if (Number.isFinite(value)) return String(value);
     return `{"f": "${Number.isNaN(value) ? 'nan' : value > 0 ? 'inf' : '-inf'}"}`;
   }
