@@ -1,7 +1,6 @@
 """What this machine offers: each line is something that was tried, with the remedy if it failed."""
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil

@@ -65,7 +65,11 @@ def test_no_tier_at_all_exits_with_1():
     inner = f"{sys.executable} -m pipeline sandbox doctor"
     script = f"echo 0 > /proc/sys/user/max_user_namespaces && {inner}"
     answer = subprocess.run(
-        ["unshare", "-Ur", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+        ["unshare", "-Ur", "sh", "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert answer.returncode == 1, answer.stdout
     assert answer.stdout.splitlines()[-1] == "no tier: the sandbox refuses to run here"

