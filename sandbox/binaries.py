@@ -20,6 +20,7 @@ _CHANNEL, _EXECUTABLE = 3, 4
 _ENVIRONMENT = {
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
     "OPENSSL_CONF": "/dev/null",  # node gives up where it may not read the system's
     "PATH": "/usr/bin:/bin",
     "TMPDIR": "/tmp",

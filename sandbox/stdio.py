@@ -16,7 +16,7 @@ from sandbox.runs import Run, Tally, how_it_ended, load_job, run
 from sandbox.supervisor import SlotLost
 from sandbox.wire import NotPlainData, encode
 
-_OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"heap out of memory")
+_OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"out of memory", b"process OOM")
 
 
 class Silent:

@@ -163,7 +163,8 @@ ESCAPES = {
             char* none[] = {nullptr};
             std::cout << (execve("/bin/sh", none, none) != -1);
             int shell = open("/bin/sh", O_RDONLY);
-            std::cout << (syscall(SYS_execveat, shell, "", none, none, AT_EMPTY_PATH) != -1) << "\\n";
+            long again = syscall(SYS_execveat, shell, "", none, none, AT_EMPTY_PATH);
+            std::cout << (again != -1) << "\\n";
         }""",
     "javascript": """
         const tries = [
