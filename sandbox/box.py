@@ -11,14 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from sandbox.cache import Cache, describe_python, make_key
 from sandbox.judge import judge
 from sandbox.outcomes import Outcome, TestResult
 from sandbox.programs import Limits, Program
-from sandbox.remote import Connection
 from sandbox.supervisor import SandboxUnavailable, Slot, SlotLost, default_python
+
+if TYPE_CHECKING:
+    from sandbox.remote import Connection
 
 _LOG = logging.getLogger(__name__)
 _WINDOW = 8  # programs in flight or waiting for their turn, per worker
@@ -244,13 +246,15 @@ class Sandbox:
     def _dial(self) -> Connection:
         if self._address is None:
             raise RuntimeError("this sandbox has no server")
+        from sandbox.remote import Connection
+
         return Connection(*self._address)
 
     def _describe(self, slot: Slot | Connection) -> str:
         """All that a verdict depends on besides the program, for the cache."""
-        if isinstance(slot, Connection):
-            return f"{slot.machine} twice={self._twice}"
-        return f"{slot.tier} {describe_python(self._python)} twice={self._twice}"
+        if isinstance(slot, Slot):
+            return f"{slot.tier} {describe_python(self._python)} twice={self._twice}"
+        return f"{slot.machine} twice={self._twice}"
 
     def _best_slot(self) -> Slot | Connection:
         reasons: dict[str, str] = {}

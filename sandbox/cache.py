@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import hashlib
 import json
 import os
 import subprocess
@@ -40,6 +39,8 @@ def describe_python(python: str) -> str:
 
 def make_key(program: Program, limits: Limits, machine: str) -> str:
     """The content key; `machine` says where and how the box runs programs."""
+    import hashlib  # it loads OpenSSL, which not every user of the sandbox needs
+
     record = write_program(replace(program, id="", limits=program.limits or limits))
     if program.language in LANGUAGES:
         try:

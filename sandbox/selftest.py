@@ -34,7 +34,7 @@ _ESCAPES = {
     "become root": "return os.setuid(0) is None",
     "mount": 'return not ctypes.CDLL(None).mount(b"none", b"/tmp", b"tmpfs", 0, 0)',
     "find the caller's environment": "return set(os.environ) - {'PATH', 'LANG', 'LC_CTYPE', 'TZ',"
-    " 'PYTHONHASHSEED', 'PYTHONUTF8', 'MALLOC_ARENA_MAX'}",
+    " 'PYTHONHASHSEED', 'PYTHONUTF8', 'MALLOC_ARENA_MAX', 'LD_BIND_NOW'}",
 }
 _FORGERIES = {
     "exit with 0": "import os\ndef add(a, b):\n    os._exit(0)\n",

@@ -2,9 +2,9 @@
 
 The real sampling loop over 1,000 prompts, 64 in flight, and a scripted engine in this process whose
 answers depend on the rollout alone. A slot is busy from submit to completion; a request lasts 1 to
-`--latency` ms, long tail included, and correct answers are as slow as wrong ones. The optimum is the
-number of counted trials: what a run that waits for each verdict would have asked. Idle share: of
-64 slots times the time from the first submit to the last completion.
+`--latency` ms, long tail included, and correct answers are as slow as wrong ones. The optimum is
+the number of counted trials: what a run that waits for each verdict would have asked. Idle share:
+of 64 slots times the time from the first submit to the last completion.
 """
 
 import argparse
