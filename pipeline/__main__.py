@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_looking(commands)
     _add_data(commands)
+    _add_sandbox(commands)
     return parser
 
 
@@ -115,6 +116,44 @@ def _add_data(commands: Any) -> None:
     rank.add_argument("--count", choices=counts, default=counts[0], help="what identical ones are")
     rank.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     rank.add_argument("--workers", type=int, default=2, help="programs at a time")
+
+
+def _add_sandbox(commands: Any) -> None:
+    text = "Run untrusted programs: run, doctor, serve."
+    group = commands.add_parser("sandbox", help=text, description=text)
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    run = _command(inner, "run", bodies.sandbox_run)
+    run.add_argument("programs", type=Path, metavar="IN.jsonl")
+    run.add_argument("--out", type=Path, required=True, metavar="OUT.jsonl")
+    run.add_argument("--tier", choices=["A", "A-", "B"])
+    run.add_argument("--timeout-s", type=_positive, help="CPU seconds per test (5)")
+    run.add_argument("--memory-mb", type=_count, help="address space of a process (1024)")
+    run.add_argument("--resume", action="store_true", help="go on where OUT.jsonl ends")
+    run.add_argument("--cache", type=Path, help="a folder in which verdicts are kept")
+    run.add_argument("--url", help="a tamis sandbox serve to run them on")
+    doctor = _command(inner, "doctor", bodies.sandbox_doctor)
+    doctor.add_argument("--json", action="store_true")
+    doctor.add_argument("--require", choices=["A", "A-", "B"], help="the weakest tier that is fine")
+    serve = _command(inner, "serve", bodies.sandbox_serve)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8790)
+    for command in (run, serve):
+        command.add_argument("--workers", type=_count, default=os.cpu_count() or 2)
+        command.add_argument("--token-file", type=Path, help="a file that holds the server's token")
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
 
 
 def _refuse_strangers() -> None:

@@ -188,3 +188,24 @@ def doctor(chosen: argparse.Namespace) -> int:
     text, sound = examine(as_json=chosen.json)
     print(text)
     return int(not sound)
+
+
+def sandbox_run(chosen: argparse.Namespace) -> int:
+    """Judge the programs of a JSONL file, in input order."""
+    from sandbox import commands
+
+    return commands.run(chosen)
+
+
+def sandbox_doctor(chosen: argparse.Namespace) -> int:
+    """Try what this machine's sandbox can promise."""
+    from sandbox import commands
+
+    return commands.doctor(chosen)
+
+
+def sandbox_serve(chosen: argparse.Namespace) -> int:
+    """Serve the sandbox over HTTP until interrupted."""
+    from sandbox import commands
+
+    return commands.serve(chosen)

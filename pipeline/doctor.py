@@ -1,7 +1,6 @@
 """What this machine offers: each line is something that was tried, with the remedy if it failed."""
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -70,9 +69,11 @@ def _prefect() -> Probe:
 
 
 def _sandbox() -> Probe:
-    if importlib.util.find_spec("sandbox.doctor") is None:
-        return Probe("sandbox", False, "not part of this version: recipes that run code need it")
-    return Probe("sandbox", True, "see tamis sandbox doctor")
+    from sandbox.doctor import examine as examine_sandbox
+
+    text, sound = examine_sandbox()
+    more = "" if sound else " (tamis sandbox doctor says more)"
+    return Probe("sandbox", sound, text.splitlines()[-1] + more)
 
 
 def _disk() -> Probe:

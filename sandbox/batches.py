@@ -17,7 +17,8 @@ from sandbox.compare import Unsupported, evaluate
 from sandbox.frames import pack
 from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Place, Planned
-from sandbox.runs import Run, Tally, how_it_ended, load_job, run
+from sandbox.runs import Run, Tally, how_it_ended, run
+from sandbox.supervisor import SlotLost
 from sandbox.wire import NotPlainData, decode
 
 MAX_RESTARTS = 3
@@ -34,6 +35,7 @@ class Conversation:
         self.broken: TestResult | None = None  # the program could not be loaded
         self.lost: str | None = None  # what a tester says became of the program
         self.results: list[TestResult] = []
+        self.word = ""  # with which a process says that it could not become the program
         self.moved: list[Planned] = []  # tests that turned out to need a weaker mode
         self._answers: list[list[Any]] = []
         numbers = _draw(sum(len(check.calls) for test in tests for check in test.checks))
@@ -67,6 +69,8 @@ class Conversation:
             self.loaded = True
             watch.mark()
             return
+        if message[0] == "unfit" and message[1] == self.word:
+            raise SlotLost(f"the program cannot be executed here: {str(message[2])[:300]}")
         if message[0] == "gone" and not self.calls_place:
             self.lost = "died"
             return
@@ -91,8 +95,11 @@ class Conversation:
         self._answers.append(message[1:])
         if len(self._answers) == len(self.questions[place]):
             answers, self._answers = self._answers, []
+            if self.tests[place].probe:
+                self.results.append(TestResult("pass", *watch.mark(), answer=answers))
+                return
             try:
-                status, exception, got = _judge(self.tests[place], answers)
+                status, exception, got = judge_answers(self.tests[place], answers)
             except Unsupported:
                 self.moved.append(self.tests[place])
                 status, exception, got = "not_run", None, None
@@ -125,7 +132,7 @@ def _raised(name: object, message: object) -> tuple[Status, float, float, str]:
     return "oom" if name == "MemoryError" else "error", 0.0, 0.0, text
 
 
-def _judge(test: Planned, answers: list[list[Any]]) -> tuple[Status, str | None, str | None]:
+def judge_answers(test: Planned, answers: list[list[Any]]) -> tuple[Status, str | None, str | None]:
     """Status, exception and shortened answer of a test all of whose calls came back."""
     position = 0
     for check in test.checks:
@@ -197,15 +204,16 @@ def _converse(tally: Tally, place: Place, tests: list[Planned]) -> tuple[Convers
     said = Conversation(tests, place)
     entry = tally.program.entry_point
     listed = [] if place == "calls" else [test.wire() for test in tests]
-    program, limits, stdin = tally.program, tally.limits, tally.program.stdin
+    more: dict[str, Any] = {}
     if place == "calls":
-        message = load_job(program, limits, questions=said.questions)
-        plan = Run("calls", message, said, stdin)
-    elif place == "split":
-        message = pack({"entry": entry, "tests": listed})
-        plan = Run("tester", message, said, stdin, load_job(program, limits))
-    else:
-        plan = Run("inline", load_job(program, limits, entry=entry, tests=listed), said, stdin)
+        more = {"questions": said.questions}
+    elif place == "inline":
+        more = {"entry": entry, "tests": listed}
+    role, message, said.word = tally.opening(place, **more)
+    plan = Run(role, message, said, tally.program.stdin)
+    if place == "split":
+        task = pack({"entry": entry, "tests": listed})
+        plan = replace(plan, role="tester", message=task, job=message)
     watch, _ = run(tally, plan)
     return said, watch
 

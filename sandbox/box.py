@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -10,12 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
+from sandbox.cache import Cache, describe_python, make_key
 from sandbox.judge import judge
 from sandbox.outcomes import Outcome, TestResult
 from sandbox.programs import Limits, Program
 from sandbox.supervisor import SandboxUnavailable, Slot, SlotLost, default_python
+
+if TYPE_CHECKING:
+    from sandbox.remote import Connection
 
 _LOG = logging.getLogger(__name__)
 _WINDOW = 8  # programs in flight or waiting for their turn, per worker
@@ -35,7 +40,9 @@ class Sandbox:
     tier: "A", "A-" or "B" (supervisor.py); None takes the best that this machine gives. If it
     cannot be had, SandboxUnavailable says why and what to do; nothing weaker is used.
     twice: run each program again and flag it "flaky" if the verdicts differ (then the one that is
-    not "correct" stands). python: the interpreter that programs run under.
+    not "correct" stands). python: the interpreter that programs run under. cache: a folder where
+    verdicts are kept and found again (cache.py). url, token: run everything on the server there
+    instead (remote.py says what crosses); `workers` is then how many programs it is sent at a time.
     """
 
     def __init__(
@@ -46,6 +53,9 @@ class Sandbox:
         *,
         twice: bool = False,
         python: str | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        token: str | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError(f"a sandbox needs at least 1 worker, not {workers}")
@@ -55,8 +65,11 @@ class Sandbox:
         self._twice = twice
         self._python = python or default_python()
         self._tier: str | None = None
-        self._idle: deque[Slot] = deque()
-        self._busy: dict[Slot, _Call] = {}
+        self._address = None if url is None else (url, token)
+        self._cache = None if cache is None else Cache(cache)
+        self.machine = ""  # all that a verdict depends on besides the program, once open
+        self._idle: deque[Slot | Connection] = deque()
+        self._busy: dict[Slot | Connection, _Call] = {}
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
@@ -86,6 +99,7 @@ class Sandbox:
             if self._tier is None:
                 slot = self._best_slot()
                 self._tier = slot.tier
+                self.machine = self._describe(slot)
                 self._idle.append(slot)
                 self._pool = ThreadPoolExecutor(self._workers, "sandbox")
             return self._tier
@@ -101,6 +115,8 @@ class Sandbox:
             self._pool.shutdown(wait=True, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()
+        if self._cache is not None:
+            self._cache.close()
 
     def run(self, programs: Iterable[Program]) -> Iterator[Outcome]:
         """Outcomes in input order; `programs` may be endless, as few are read ahead.
@@ -151,6 +167,17 @@ class Sandbox:
                     slot.abort()
 
     def _judge(self, program: Program, call: _Call) -> Outcome:
+        """One program, if its outcome is not known yet."""
+        if self._cache is None:
+            return self._judge_anew(program, call)
+        key = make_key(program, self.limits, self.machine)
+        outcome = self._cache.find(key, program.id)
+        if outcome is None:
+            outcome = self._judge_anew(program, call)
+            self._cache.keep(key, outcome)
+        return outcome
+
+    def _judge_anew(self, program: Program, call: _Call) -> Outcome:
         """One program, twice if asked for."""
         first = self._attempt(program, call)
         if not self._twice or first.verdict == "infra":
@@ -173,7 +200,10 @@ class Sandbox:
                 reason = str(error)
                 continue
             try:
-                outcome = judge(program, slot, self.limits)
+                if isinstance(slot, Slot):
+                    outcome = judge(program, slot, self.limits)
+                else:
+                    outcome = slot.judge(program, self.limits)
             except SlotLost as error:
                 reason = str(error)
                 self._give_back(slot, working=False)
@@ -191,18 +221,19 @@ class Sandbox:
             program.id, "infra", "isolated", tier, tests, exception=reason, attempts=attempt
         )
 
-    def _take(self, call: _Call) -> Slot:
+    def _take(self, call: _Call) -> Slot | Connection:
         with self._lock:
             slot = self._idle.pop() if self._idle else None
         if slot is None:
-            slot = Slot(self._python, self.tier)
+            remote = self._address is not None
+            slot = self._dial() if remote else Slot(self._python, self.tier)
         with self._lock:
             self._busy[slot] = call
             if call.cancelled or self._closed:
                 slot.abort()
         return slot
 
-    def _give_back(self, slot: Slot, *, working: bool) -> None:
+    def _give_back(self, slot: Slot | Connection, *, working: bool) -> None:
         slot.programs += 1
         with self._lock:
             self._busy.pop(slot, None)
@@ -212,14 +243,41 @@ class Sandbox:
         if not keep:
             slot.close()
 
-    def _best_slot(self) -> Slot:
+    def _dial(self) -> Connection:
+        if self._address is None:
+            raise RuntimeError("this sandbox has no server")
+        from sandbox.remote import Connection
+
+        return Connection(*self._address)
+
+    def _describe(self, slot: Slot | Connection) -> str:
+        """All that a verdict depends on besides the program, for the cache."""
+        if isinstance(slot, Slot):
+            return f"{slot.tier} {describe_python(self._python)} twice={self._twice}"
+        return f"{slot.machine} twice={self._twice}"
+
+    def _best_slot(self) -> Slot | Connection:
         reasons: dict[str, str] = {}
+        if self._address is not None:
+            return self._reach(self._address[0])
         for tier in _TIERS if self._wanted is None else (self._wanted,):
             try:
                 return Slot(self._python, tier)
             except SlotLost as error:
                 reasons[tier] = str(error)
         raise _refuse(self._wanted, reasons)
+
+    def _reach(self, url: str) -> Connection:
+        """The server, if it is there and as strong as was asked for."""
+        try:
+            line = self._dial()
+        except SlotLost as error:
+            raise SandboxUnavailable(f"no sandbox at {url}: {error}") from None
+        strongest = _TIERS[: _TIERS.index(self._wanted) + 1] if self._wanted else _TIERS
+        if line.tier not in strongest:
+            line.close()
+            raise SandboxUnavailable(f"{url} gives tier {line.tier}, not {self._wanted}")
+        return line
 
     def __del__(self) -> None:
         with suppress(Exception):

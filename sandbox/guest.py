@@ -4,6 +4,7 @@ calls   loads the program (descriptor 3), then answers calls on it: values out, 
 script  runs the program as ``__main__`` on real stdin and stdout
 tester  runs test code; the program's functions are proxies to a "calls" process (descriptor 4)
 inline  runs the program and its tests in one namespace; what it reports is only half believed
+native, hosted, build   what is not Python (`binaries`)
 
 Everything here shares the process with hostile code, so nothing it says is trusted beyond being the
 program's (or, for a tester, the test author's) own answer.
@@ -26,7 +27,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from sandbox import judging
+from sandbox import binaries, judging
 from sandbox.frames import frame, pack, read_message, write_all
 from sandbox.syscalls import Step, take
 from sandbox.wire import NotPlainData, decode, encode
@@ -75,6 +76,7 @@ def try_walls(steps: list[Step], *, namespaces: bool) -> None:
             "system calls": socket.socket,
             "files": lambda: os.open("/etc/passwd", os.O_RDONLY),
             "processes": os.fork,
+            "executing": lambda: os.execv("/usr/bin/env", ["env"]),
             "user": lambda: os.setuid(0),
         }
         for name, attempt in walls.items():
@@ -92,6 +94,7 @@ def try_walls(steps: list[Step], *, namespaces: bool) -> None:
 def run(role: str) -> NoReturn:
     """Play a role to its end; no finaliser, thread or exit hook can keep the process alive."""
     roles = {"calls": _answer_calls, "script": _run_script, "tester": _test, "inline": _inline}
+    roles |= {"native": binaries.become, "hosted": binaries.become, "build": binaries.build}
     gc.enable()
     code = 1
     with contextlib.suppress(BaseException):

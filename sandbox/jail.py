@@ -21,7 +21,9 @@ from sandbox.namespaces import plan_box
 from sandbox.seccomp import build_filters, plan_filter
 from sandbox.syscalls import Step, call, step, take
 
-_READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
+_EXECUTE, _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 0, 1 << 2, 1 << 3, 1 << 1
+_LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
+_EXECUTABLE = 4  # the descriptor of what a process of the role "hosted" becomes
 # In its own /tmp a program may do all but execute and make devices or use their ioctls.
 _NOT_IN_BOX = 1 << 0 | 1 << 6 | 1 << 11 | 1 << 15
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
@@ -54,10 +56,11 @@ class Jail:
     """What is the same for every program of a slot."""
 
     namespaces: bool
-    filter: bytes  # on top of the slot's own
+    filters: dict[str, bytes]  # by role, on top of the slot's own
     ruleset: bytes  # struct landlock_ruleset_attr; empty where the kernel has no Landlock
     rights: int  # every file right that the ruleset handles
     rules: tuple[bytes, ...]
+    loaders: tuple[bytes, ...]  # rules that let the system's program loader be executed
     others: int  # threads that the kernel counts with the program's; 0 in a user namespace
 
 
@@ -77,8 +80,8 @@ def prepare(shown: list[str], *, namespaces: bool) -> Jail:
     rights = (1 << 13) - 1 | (abi >= 2) << 13 | (abi >= 3) << 14 | (abi >= 5) << 15
     attributes = struct.pack("QQQ", rights, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    rules = []
-    for path in [*shown, *_DEVICES]:
+    rules, loaders = [], []
+    for path in [*shown, *_DEVICES, *_LOADERS]:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -88,12 +91,15 @@ def prepare(shown: list[str], *, namespaces: bool) -> Jail:
             allowed |= _READ_DIR
         elif path == "/dev/null":
             allowed |= _WRITE_FILE
+        elif path in _LOADERS:
+            loaders.append(struct.pack("=Qi", _EXECUTE | _READ_FILE, descriptor))
+            continue
         rules.append(struct.pack("=Qi", allowed, descriptor))
     ruleset = attributes[:size] if abi else b""
     others = 0 if namespaces else _count_threads() + _GROWTH
     outer, inner = build_filters(namespaces=namespaces)
     take([*_plan_limits(_FIXED), step("prctl", _NO_NEW_PRIVS, 1, 0, 0, 0), plan_filter(outer)])
-    return Jail(namespaces, inner, ruleset, rights, tuple(rules), others)
+    return Jail(namespaces, inner, ruleset, rights, tuple(rules), tuple(loaders), others)
 
 
 def _count_threads() -> int:
@@ -108,8 +114,11 @@ def _count_threads() -> int:
     return count
 
 
-def plan_entry(jail: Jail, use: Use, descriptors: int) -> list[Step]:
+def plan_entry(jail: Jail, use: Use, descriptors: int, role: str) -> list[Step]:
     """The system calls that lock a process in for ever, with that many descriptors left open.
+
+    The role "native" may execute sealed memory only (of which Landlock knows nothing), "hosted"
+    its descriptor 4 and the loader, "build" whatever the system's directories hold.
 
     Planned before the clone, because every page that a child writes, it first has to copy.
     """
@@ -117,7 +126,7 @@ def plan_entry(jail: Jail, use: Use, descriptors: int) -> list[Step]:
     if jail.namespaces:
         steps += plan_box(disk_mb=use.disk_mb, files=use.files)
     if jail.ruleset:
-        steps += _plan_files(jail)
+        steps += _plan_files(jail, role)
     steps += _plan_limits(
         {
             resource.RLIMIT_AS: use.memory_mb * _MB,
@@ -130,11 +139,11 @@ def plan_entry(jail: Jail, use: Use, descriptors: int) -> list[Step]:
     steps.append(step("capset", struct.pack("II", 0x20080522, 0), bytes(24)))
     steps.append(step("prctl", _SET_DUMPABLE, 0, 0, 0, 0))
     steps.append(step("close_range", descriptors, 0x7FFFFFFF, 0))
-    steps.append(plan_filter(jail.filter))
+    steps.append(plan_filter(jail.filters[role]))
     return steps
 
 
-def _plan_files(jail: Jail) -> list[Step]:
+def _plan_files(jail: Jail, role: str) -> list[Step]:
     """Landlock; made anew for each program, as a rule does not cover a /tmp mounted after it."""
     ruleset = ctypes.c_long()
     steps = [step("landlock_create_ruleset", jail.ruleset, len(jail.ruleset), 0, keep=ruleset)]
@@ -145,8 +154,18 @@ def _plan_files(jail: Jail) -> list[Step]:
         at_cwd, flags = -100, os.O_PATH | os.O_CLOEXEC
         steps.append(step("openat", at_cwd, b"/tmp", flags, 0, keep=box))
         rules.append(rule)
+    if role == "build":
+        rules += [_executable(rule) for rule in jail.rules]
+    if role == "hosted":
+        rules += [*jail.loaders, struct.pack("=Qi", _EXECUTE | _READ_FILE, _EXECUTABLE)]
     steps += [step("landlock_add_rule", ruleset, 1, rule, 0) for rule in rules]
     return [*steps, step("landlock_restrict_self", ruleset, 0)]
+
+
+def _executable(rule: bytes) -> bytes:
+    """The rule with the right to execute what is in a directory, if it is one of a directory."""
+    allowed, descriptor = struct.unpack("=Qi", rule)
+    return struct.pack("=Qi", allowed | (_EXECUTE if allowed & _READ_DIR else 0), descriptor)
 
 
 def _plan_limits(limits: dict[int, int]) -> list[Step]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from sandbox.batches import run_batch
+from sandbox.languages import LANGUAGES
 from sandbox.outcomes import Outcome, TestResult, Verdict, conclude
 from sandbox.plan import Place, Planned, demote, plan_test
 from sandbox.programs import Limits, Program
@@ -20,19 +21,42 @@ _PLACES: tuple[Place, ...] = ("calls", "split", "inline")
 def judge(program: Program, slot: Slot, limits: Limits) -> Outcome:
     """Run all tests of a program; raises SlotLost if the slot fails it."""
     tally = Tally(slot, program, program.limits or limits)
-    if program.language != "python":
-        why = f"the sandbox does not run {program.language}"
-        return Outcome(program.id, "unverified", "isolated", slot.tier, exception=why)
+    planned = [plan_test(program, index) for index in range(len(program.tests))]
+    if program.language != "python" and not _all_impossible(planned):
+        failed = _prepare(tally, planned)
+        if failed is not None:
+            tests = tuple(failed for _ in planned)
+            return _outcome(tally, tests, conclude((failed,)), "isolated", failed.exception)
     if not program.tests:
         result, _ = run_script(tally, program.stdin)
         verdict = "unverified" if result.status == "pass" else conclude((result,))
         return _outcome(tally, (), verdict, "isolated", result.exception)
-    planned = [plan_test(program, index) for index in range(len(program.tests))]
     results = _run_planned(tally, planned)
     tests = tuple(results[index] for index in range(len(planned)))
     missed = next((test.exception for test in tests if test.status != "pass"), None)
     shared = any(test.place == "inline" for test in planned)
     return _outcome(tally, tests, conclude(tests), "shared" if shared else "isolated", missed)
+
+
+def _all_impossible(planned: list[Planned]) -> bool:
+    return bool(planned) and all(test.place == "impossible" for test in planned)
+
+
+def _prepare(tally: Tally, planned: list[Planned]) -> TestResult | None:
+    """Make a program of another language executable, or say why it cannot be."""
+    language = LANGUAGES.get(tally.program.language)
+    if language is None:
+        why = f"the sandbox runs python, {', '.join(LANGUAGES)}, not {tally.program.language}"
+        return TestResult("not_run", exception=why)
+    calls = [call.name for test in planned for check in test.checks for call in check.calls]
+    try:
+        built = language.build(tally, frozenset(calls))
+    except LookupError as error:
+        return TestResult("infra", exception=str(error))
+    if isinstance(built, TestResult):
+        return built
+    tally.built = built
+    return None
 
 
 def _outcome(
@@ -55,6 +79,7 @@ def _outcome(
         stderr=tally.stderr.decode(errors="backslashreplace"),
         stdout_cut=tally.cut,
         exception=exception,
+        exit_status=tally.exit_status,
         flags=tuple(dict.fromkeys(tally.flags)),
     )
 
@@ -74,7 +99,8 @@ def _run_planned(tally: Tally, planned: list[Planned]) -> dict[int, TestResult]:
         done, moved = run_batch(tally, place, tests)
         results |= done
         for test in moved:
-            planned[test.index] = demote(test, tally.program.mode)
+            mode = tally.program.mode if tally.built is None else "calls"
+            planned[test.index] = demote(test, mode)
         if place == "inline":
             _check_forgery(tally, tests, results)
     return results

@@ -6,7 +6,7 @@ r ready · u unfit and b broken (followed by the reason) · S spawn (role, then 
 
 import struct
 
-ROLES = ("calls", "script", "tester", "inline")
+ROLES = ("calls", "script", "tester", "inline", "native", "hosted", "build")
 SPAWN = struct.Struct("=cBdqqqqq")
 STARTED = struct.Struct("=cI")  # kill has the same shape
 ENDED = struct.Struct("=cIiqq")

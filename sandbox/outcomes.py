@@ -8,7 +8,7 @@ making (``infra``) is never the program's fault.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal[
     "pass", "fail", "error", "timeout", "oom", "killed", "protocol", "not_run", "infra"
@@ -23,6 +23,7 @@ class TestResult:
 
     exception: the name of what was raised, the signal, or what went wrong, at most 300 characters.
     got: the answer that was compared, shortened (only where a comparison failed).
+    answer: what a Probe brought to light: its answers in wire form, or its stdout in base64.
     """
 
     status: Status
@@ -30,6 +31,7 @@ class TestResult:
     wall_ms: float = 0.0
     exception: str | None = None
     got: str | None = None
+    answer: Any = None
 
     __test__ = False  # pytest: not a test class
 
@@ -41,7 +43,8 @@ class Outcome:
     integrity: "isolated", tests never shared a process with the program; "shared", some did;
     "none", it ran without a sandbox. tests has one result per test of the program, in order.
     max_rss_kb is the largest process. flags: "flaky", "forged", "restarted@K", "uses:NAME" ...
-    attempts: 1, plus one for each time our own machinery failed.
+    attempts: 1, plus one for each time our own machinery failed. exit_status: of the program's last
+    run by stdin and stdout; -9 stands for signal 9.
     """
 
     id: str
@@ -58,6 +61,7 @@ class Outcome:
     exception: str | None = None
     flags: tuple[str, ...] = ()
     attempts: int = 1
+    exit_status: int | None = None
 
 
 _WORDS: dict[Status, Verdict] = {

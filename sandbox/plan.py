@@ -14,8 +14,9 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sandbox.asserts import MAX_SOURCE, Check, find_checks, parse
-from sandbox.programs import Program, StdioTest
+from sandbox.asserts import MAX_SOURCE, Call, Check, find_checks, parse
+from sandbox.literals import translate
+from sandbox.programs import Probe, Program, StdioTest
 
 Place = Literal["calls", "split", "inline", "stdio", "impossible"]
 _REMEMBERED = 1 << 14  # characters; longer tests are planned each time
@@ -35,6 +36,7 @@ class Planned:
     modules: list[str] = field(default_factory=list)  # that the program may have imported
     stdio: StdioTest | None = None
     problem: str | None = None
+    probe: bool = False  # the answers are wanted, not a judgement
 
     def wire(self) -> dict[str, Any]:
         """What the process that runs the test has to know."""
@@ -49,13 +51,39 @@ class Planned:
 def plan_test(program: Program, index: int) -> Planned:
     """Decide where a test runs; never raises for what the test contains."""
     test = program.tests[index]
+    if isinstance(test, Probe):
+        return _plan_probe(index, test)
     if isinstance(test, StdioTest):
         if program.mode not in (None, "stdio"):
             return Planned(index, "impossible", problem=f"mode {program.mode} has no stdin")
         return Planned(index, "stdio", stdio=test)
+    if program.language != "python":
+        return replace(_plan_foreign(test, program), index=index)
     plan = _plan_code if len(test) <= _REMEMBERED else _plan_code.__wrapped__
     planned = plan(test, program.entry_point, program.mode)
     return replace(planned, index=index) if index else planned
+
+
+def _plan_probe(index: int, probe: Probe) -> Planned:
+    if probe.input is not None:
+        return Planned(index, "stdio", stdio=StdioTest(probe.input, ""), probe=True)
+    checks = [Check(tuple(Call(*call) for call in probe.calls), ast.Constant(True))]
+    return Planned(index, "calls", checks=checks, probe=True)
+
+
+def _plan_foreign(test: str, program: Program) -> Planned:
+    """Assertions are for every language; there is no process here to run other code in."""
+    checks = None
+    if program.mode in (None, "calls") and len(test) <= MAX_SOURCE:
+        try:
+            checks = find_checks(parse(test), program.entry_point)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return Planned(0, "impossible", problem="the test does not parse as Python assertions")
+    checks = translate(checks, program.language) if checks is not None else None
+    if checks is None:
+        why = f"a test of {program.language} has to be assertions over calls with literal arguments"
+        return Planned(0, "impossible", problem=why)
+    return Planned(0, "calls", test, checks)
 
 
 @functools.lru_cache(maxsize=1024)  # the programs of one problem come with the same tests

@@ -13,7 +13,7 @@ In mode "inline" tests share the candidate's process: its outcomes say ``integri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ class StdioTest:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """Questions without expectations, for whoever compares the answers elsewhere (remote.py).
+
+    calls: (function, positional, keyword arguments) with values as `wire.encode` gives them; or
+    input: what the program finds on stdin. "pass" means that there is an answer.
+    """
+
+    calls: tuple[tuple[str, list[Any], dict[str, Any]], ...] = ()
+    input: str | None = None
+
+
+@dataclass(frozen=True)
 class Program:
     """One program and the tests that judge it.
 
@@ -70,7 +82,7 @@ class Program:
     id: str
     code: str
     entry_point: str | None = None
-    tests: tuple[str | StdioTest, ...] = ()
+    tests: tuple[str | StdioTest | Probe, ...] = ()
     language: str = "python"
     stdin: str | None = None
     mode: Literal["calls", "split", "stdio", "inline"] | None = None

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.attend import Capture, Listener, Process, Watch
+from sandbox.built import Built, pass_built, seal
 from sandbox.frames import pack
 from sandbox.outcomes import Status
 from sandbox.programs import Limits, Program
 from sandbox.supervisor import Slot, SlotLost
 
-_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0008  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _LOAD_S = 30.0  # for a jailed process to take the code it is given
 
 
@@ -33,7 +32,22 @@ class Tally:
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
     cut: bool = False
+    built: Built | None = None  # how to start a program that is not Python
+    exit_status: int | None = None  # of a program run without tests; negative: a signal
     flags: list[str] = field(default_factory=list)
+
+    def opening(self, role: str, **more: Any) -> tuple[str, bytes, str]:
+        """The role and first message of the program's process, and the word that says "unfit".
+
+        A program that is not Python is told nothing but its questions, a frame each: the rest is
+        read before it exists.
+        """
+        if self.built is None:
+            return role, load_job(self.program, self.limits, **more), ""
+        word = os.urandom(8).hex()
+        job = {"arguments": self.built.arguments, "answers": role == "calls", "word": word}
+        questions = [pack(q) for test in more.get("questions", ()) for q in test]
+        return self.built.role, pack(job) + b"".join(questions), word
 
     def cpu_left_ns(self) -> int:
         """What remains of the program's CPU limit."""
@@ -63,6 +77,7 @@ class Run:
     stdin: str | None = None
     job: bytes = b""
     stdout_limit: int = 0  # 0: as the program's limits say
+    more: tuple[int, ...] = ()  # descriptors passed as 4, 5, ...
 
 
 def run(tally: Tally, plan: Run) -> tuple[Watch, list[Capture]]:
@@ -84,7 +99,11 @@ def run(tally: Tally, plan: Run) -> tuple[Watch, list[Capture]]:
             processes = [Process(captures=captures), main]
         else:
             main.captures = captures
-            tally.slot.spawn(plan.role, limits, [*standard, theirs.fileno()])
+            more = [*plan.more, *pass_built(stack, tally.built)]
+            allowed = limits
+            if tally.built is not None:
+                allowed = replace(limits, memory_mb=limits.memory_mb + tally.built.more_mb)
+            tally.slot.spawn(plan.role, allowed, [*standard, theirs.fileno(), *more])
             processes = [main]
         theirs.close()
         watch = Watch(tally.slot, processes, limits, tally.cpu_left_ns(), plan.listener)
@@ -128,15 +147,9 @@ def _pipes(stack: contextlib.ExitStack) -> tuple[list[int], list[int]]:
 
 def _input(stack: contextlib.ExitStack, text: str | None) -> int:
     """A descriptor to read from: nothing, or the text in sealed memory."""
-    if text is None:
-        descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    else:
-        descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    if text is not None:
+        return seal(stack, text.encode("utf-8", "surrogateescape"))
+    descriptor = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     return descriptor
 

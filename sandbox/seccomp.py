@@ -11,6 +11,7 @@ import ctypes
 import platform
 import struct
 
+from sandbox.orders import ROLES
 from sandbox.syscall_numbers import ALLOWED, OTHER, numbers
 from sandbox.syscalls import Step, step
 
@@ -18,12 +19,18 @@ _ALLOW, _EPERM, _ENOSYS, _ENOTTY, _KILL = 0x7FFF0000, 0x50001, 0x50026, 0x50019,
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _RETURN, _GOTO, _EQUAL, _AT_LEAST, _ANY_BIT, _AND = 0x20, 0x06, 0x05, 0x15, 0x35, 0x45, 0x54
 _SET_SECCOMP, _MODE_FILTER = 22, 2
+# What roles that are not Python may do besides: become one binary, or run a compiler.
+_MORE: dict[str, tuple[str, ...]] = {
+    "native": ("execveat",),
+    "hosted": ("execveat",),
+    "build": ("execve", "execveat", "fork", "vfork", "waitid"),
+}
 _END = 480  # above every number in the tables
 # Without a PID namespace signals would reach other processes; without a private /tmp these would
 # change files that Landlock does not protect (it knows no chmod and no utime).
 _SIGNALS = ("kill", "tkill", "tgkill")
 _CHANGES = ("chmod", "fchmod", "fchmodat", "utime", "utimes", "utimensat", "truncate", "ftruncate")
-# What a slot does to jail its programs and to end them; for those the policy stays as it is.
+# What a slot does to jail its programs and to end them; a program's own filter takes it back.
 _SLOT = (
     *("clone", "prctl", "prlimit64", "kill", "mount", "setsid", "capset", "recvmsg", "pidfd_open"),
     *("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"),
@@ -46,6 +53,11 @@ def _one_of(index: int, values: tuple[int, ...], otherwise: int = _EPERM) -> lis
     """Allow the call if an argument is one of the values."""
     tests = [_ins(_EQUAL, len(values) - i, 0, v) for i, v in enumerate(values)]
     return [_load_argument(index), *tests, *_ret(otherwise), *_ret(_ALLOW)]
+
+
+def _any_child() -> list[bytes]:
+    """Clone for processes as well as threads, without namespaces."""
+    return [_load_argument(0), _ins(_ANY_BIT, 1, 0, 0x7E020000), *_ret(_ALLOW), *_ret(_EPERM)]
 
 
 def _restricted() -> dict[str, list[bytes]]:
@@ -99,22 +111,31 @@ def _tree(ranges: list[tuple[int, list[bytes]]]) -> list[bytes]:
     return [_ins(_AT_LEAST, 0, 1, start), _ins(_GOTO, 0, 0, len(low)), *low, *high]
 
 
-def build_filters(*, namespaces: bool) -> tuple[bytes, bytes]:
-    """The slot's filter and the one that a program has on top of it.
+def build_filters(*, namespaces: bool) -> tuple[bytes, dict[str, bytes]]:
+    """The slot's filter, and by role the one that a program has on top of it.
 
-    The slot's allows what programs may do and the few calls that put them into the jail; the
-    second takes those back. The kernel obeys the stricter of the two, so that together they are
-    the whole policy, and the one that has to be compiled for each program is short. Without
+    The slot's allows what programs of any role may do and the few calls that put them into the
+    jail; the second takes back those that the role may not do. The kernel obeys the stricter of
+    the two, so that together they are the role's whole policy, and the one that has to be compiled
+    for each program is short. "native" and "hosted" may also execute, "build" may also have
+    processes (Landlock says which files); every other role is Python and may neither. Without
     namespaces there are also no signals and no change of file metadata.
     """
     allowed, other = numbers(ALLOWED), numbers(OTHER)
-    slot = {({**allowed, **other})[name]: _ret(_ALLOW) for name in _SLOT}
+    lent = (*_SLOT, *_MORE["build"])
+    slot = {nr: _ret(_ALLOW) for name, nr in {**allowed, **other}.items() if name in lent}
     if not namespaces:
         allowed = {n: nr for n, nr in allowed.items() if n not in _SIGNALS + _CHANGES}
     policy = {number: _ret(_ALLOW) for number in allowed.values()}
     policy |= {other[name]: block for name, block in _restricted().items()}
-    taken_back = {number: policy.get(number, _ret(_EPERM)) for number in slot}
-    return _assemble(policy | slot, _EPERM), _assemble(taken_back, _ALLOW)
+    programs = {}
+    for role in ROLES:
+        own = policy | {other[n]: _ret(_ALLOW) for n in _MORE.get(role, ()) if n in other}
+        if role == "build":
+            own[other["clone"]] = _any_child()
+        taken_back = {number: own.get(number, _ret(_EPERM)) for number in slot}
+        programs[role] = _assemble(taken_back, _ALLOW)
+    return _assemble(policy | slot, _EPERM), programs
 
 
 def _assemble(blocks: dict[int, list[bytes]], otherwise: int) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+from dataclasses import replace
 from typing import Any
 
 from sandbox.attend import Watch
@@ -11,14 +13,19 @@ from sandbox.outcomes import Status, TestResult
 from sandbox.plan import Planned
 from sandbox.programs import Program, StdioTest
 from sandbox.runs import Run, Tally, how_it_ended, load_job, run
+from sandbox.supervisor import SlotLost
 from sandbox.wire import NotPlainData, encode
 
+_OUT_OF_MEMORY = (b"MemoryError", b"std::bad_alloc", b"out of memory", b"process OOM")
 
-class _Silent:
-    """A script has nothing to say on its channel."""
+
+class Silent:
+    """A script has nothing to say on its channel, which is closed before it starts."""
 
     def take(self, message: Any, watch: Watch) -> None:
-        """Any frame is nonsense."""
+        """Any frame is nonsense, but that the machine would not even execute a binary."""
+        if isinstance(message, list) and message[:1] == ["unfit"]:
+            raise SlotLost(f"the program cannot be executed here: {message[-1]}")
         raise NotPlainData("a script has no result channel")
 
     def finished(self) -> bool:
@@ -29,8 +36,8 @@ class _Silent:
 def run_script(tally: Tally, stdin: str | None) -> tuple[TestResult, bytes]:
     """Run the program once; "pass" means that it ended by itself with status 0."""
     limits = tally.limits
-    message = load_job(tally.program, limits)
-    plan = Run("script", message, _Silent(), stdin, stdout_limit=limits.result_bytes)
+    role, message, _ = tally.opening("script")
+    plan = Run(role, message, Silent(), stdin, stdout_limit=limits.result_bytes)
     watch, captures = run(tally, plan)
     output = bytes(captures[0].kept)
     used = watch.mark()
@@ -38,13 +45,14 @@ def run_script(tally: Tally, stdin: str | None) -> tuple[TestResult, bytes]:
         reason: Status = "timeout" if watch.reason == "timeout" else "protocol"
         return TestResult(reason, *used, exception=watch.detail), output
     process = watch.processes[0]
+    tally.exit_status = os.waitstatus_to_exitcode(process.status or 0)
+    if process.status and any(word in captures[1].kept[-8192:] for word in _OUT_OF_MEMORY):
+        return TestResult("oom", *used, exception="out of memory"), output
     if os.WIFEXITED(process.status or 0):
         code = os.WEXITSTATUS(process.status or 0)
         if code == 0 and captures[0].size <= limits.result_bytes:
             return TestResult("pass", *used), output
         why = f"exit status {code}" if code else f"printed {captures[0].size} bytes"
-        if b"MemoryError" in captures[1].kept[-200:] and code:
-            return TestResult("oom", *used, exception="MemoryError"), output
         last = captures[1].kept[-300:].decode(errors="replace").strip().splitlines()
         return TestResult("error", *used, exception=(last[-1] if last and code else why)), output
     status, exception = how_it_ended(process, limits)
@@ -59,6 +67,8 @@ def run_stdio_test(tally: Tally, test: Planned) -> TestResult:
     result, output = run_script(tally, test.stdio.input)
     if result.status != "pass":
         return result
+    if test.probe:
+        return replace(result, answer=base64.b64encode(output).decode())
     status = _check(tally, test.stdio, output)
     shown = None if status == "pass" else output[:200].decode(errors="backslashreplace")
     problem = "the checker gave no answer" if status == "not_run" else None

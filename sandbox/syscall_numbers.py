@@ -38,7 +38,8 @@ tgkill 234 131
 # Allowed with restricted arguments (seccomp.py), or used by ourselves before the filter is on.
 OTHER = """
 clone 56 220 | clone3 435 435 | ioctl 16 29 | prctl 157 167 | socketpair 53 199 | sendto 44 206
-prlimit64 302 261 | fcntl 72 25 | capset 126 91 | pivot_root 155 41 | mount 165 40
+prlimit64 302 261 | fcntl 72 25 | execve 59 221 | execveat 322 281 | fork 57 - | vfork 58 -
+waitid 247 95 | capset 126 91 | pivot_root 155 41 | mount 165 40
 umount2 166 39 | setsid 112 157 | mount_setattr 442 442 | unshare 272 97
 recvmsg 47 212 | pidfd_open 434 434
 landlock_create_ruleset 444 444 | landlock_add_rule 445 445 | landlock_restrict_self 446 446

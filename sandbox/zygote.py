@@ -64,7 +64,7 @@ def _occupy() -> None:
 @functools.lru_cache(maxsize=16)
 def _entry(jail: Jail, order: bytes, descriptors: int) -> tuple[str, list[Step]]:
     _, role, *use = SPAWN.unpack(order)
-    return ROLES[role], plan_entry(jail, Use(*use), descriptors)
+    return ROLES[role], plan_entry(jail, Use(*use), descriptors, ROLES[role])
 
 
 def _spawn(control: socket.socket, jail: Jail, order: bytes, passed: list[int]) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def _spawn(control: socket.socket, jail: Jail, order: bytes, passed: list[int]) 
 def _self_test(jail: Jail) -> None:
     """Put one child of our own into the jail and have it try the walls; OSError if one is open."""
     reading, writing = os.pipe()
-    steps = plan_entry(jail, Use(5, 1024, 1, 16, 1, 64), 1)
+    steps = plan_entry(jail, Use(5, 1024, 1, 16, 1, 64), 1, "calls")
     pid = clone(NEW_PID | NEW_MOUNT if jail.namespaces else 0)
     if pid == 0:
         with contextlib.suppress(BaseException):
