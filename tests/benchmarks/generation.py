@@ -168,9 +168,8 @@ def compare(pairs: int, arguments: list[str]) -> None:
         child.wait()
     for clock, found in ratios.items():
         each = ", ".join(f"{ratio:.3f}" for ratio in found)
-        print(
-            f"Loop / plain, tokens a {clock} second: median {statistics.median(found):.3f} of {each}"
-        )
+        median = statistics.median(found)
+        print(f"Loop / plain, tokens a {clock} second: median {median:.3f} of {each}")
 
 
 def row(pair: int, side: str, took: dict[str, float]) -> str:
