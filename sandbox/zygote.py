@@ -28,6 +28,7 @@ from sandbox.namespaces import NEW_MOUNT, NEW_PID, become_nobody, enter_namespac
 from sandbox.orders import ENDED, ROLES, SPAWN, STARTED
 from sandbox.syscalls import Step, call, clone, take
 
+_HUGE, _MADV_COLLAPSE = 1 << 21, 25
 _RESERVED = 8  # descriptors below are /dev/null here, so that passed ones never overlap a child's
 PRELOAD = """math re collections itertools functools heapq typing json string random datetime
 hashlib copy bisect operator statistics fractions decimal dataclasses enum abc io textwrap
@@ -52,6 +53,27 @@ def _settle(tier: str) -> Jail:
     call("prctl", 4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: children may not look into this process
     os.chdir("/tmp" if tier == "A" else "/")
     return jail
+
+
+def _find_heap() -> list[tuple[int, int]]:
+    """Where this process keeps its objects, in whole huge pages: address and bytes of each."""
+    found = []
+    with contextlib.suppress(OSError):  # no /proc: nothing found
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, rights, _, _, _, *name = line.split()
+            if rights.startswith("rw") and name in ([], ["[heap]"]):
+                start, end = (int(word, 16) for word in span.split("-"))
+                start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+                if start < end:
+                    found.append((start, end - start))
+    return found
+
+
+def _collapse(heap: list[tuple[int, int]]) -> None:
+    """Make huge pages of it, which are cheaper to clone, where the kernel can (6.1 or newer)."""
+    for start, size in heap:
+        with contextlib.suppress(OSError):
+            call("madvise", start, size, _MADV_COLLAPSE)
 
 
 def _occupy() -> None:
@@ -145,6 +167,7 @@ def main(control_descriptor: int, tier: str) -> NoReturn:
     try:
         for name in PRELOAD:
             importlib.import_module(name)
+        heap = _find_heap()
         jail = _settle(tier)
         _self_test(jail)
     except (OSError, ImportError) as error:
@@ -155,5 +178,6 @@ def main(control_descriptor: int, tier: str) -> NoReturn:
     guest.rehearse()
     gc.collect()
     gc.freeze()
+    _collapse(heap)
     control.send(b"r")
     serve(control, jail)
