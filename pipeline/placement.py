@@ -25,7 +25,7 @@ def partition(table: pa.Table, n_shards: int) -> list[pa.Table]:
     ids = table["id"].cast(pa.large_binary())  # its UTF-8 bytes
     hashes = (xxhash.xxh3_64_intdigest(row_id) for row_id in ids.to_pylist())
     shard = np.fromiter(hashes, np.uint64, len(table)) & np.uint64(n_shards - 1)
-    ordered = table.take(_as_arrow(np.argsort(shard, kind="stable")))
+    ordered = table.take(np.argsort(shard, kind="stable"))
     ends = np.cumsum(np.bincount(shard.astype(np.int64), minlength=n_shards))
     starts = [0, *ends[:-1]]
     return [ordered.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
@@ -35,11 +35,6 @@ def shard_count(rows: int, shard_rows: int, previous: int = 1) -> int:
     """Shards for `rows` rows of about `shard_rows` each: a power of two, never below `previous`."""
     needed = -(-rows // shard_rows)
     return max(previous, 1 << max(needed - 1, 0).bit_length())
-
-
-def _as_arrow(numbers: np.ndarray) -> pa.Array:
-    # Given an ndarray, `pa.array` and `take` import pandas first: 0.25 s of CPU for nothing.
-    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def _is_text(kind: pa.DataType) -> bool:

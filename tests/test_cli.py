@@ -256,3 +256,16 @@ def _rollout_texts(run: Path) -> dict[str, str]:
         row for part in parts for row in part.select("rollout_id", "completion").collect().rows()
     ]
     return dict(rows)
+
+
+def test_arrow_allocates_by_jemalloc():
+    """The command chooses Arrow's allocator before pyarrow is imported."""
+    code = (
+        "from pipeline.__main__ import main; main(['list']); import pyarrow as pa; "
+        "print(pa.default_memory_pool().backend_name)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "ARROW_DEFAULT_MEMORY_POOL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "jemalloc"

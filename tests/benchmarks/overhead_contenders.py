@@ -34,6 +34,7 @@ def tamis(source: str, out: Path) -> int:
     """Two steps on shards, as a recipe would; the server's CPU is noted apart."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")  # as the command `tamis` does
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    import pandas  # noqa: F401  # pyarrow imports it at the first array made of Python values
     import pyarrow as pa
     import pyarrow.compute as pc
 
