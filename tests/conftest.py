@@ -9,6 +9,7 @@ from pathlib import Path
 # Before anything imports prefect, which reads its settings once.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="tamis-prefect-")
 os.environ.pop("PREFECT_API_URL", None)
+os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 
 import pyarrow as pa
 import pytest
