@@ -20,7 +20,8 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.overlap import (
+from pipeline.schema import Sifted
+from pipeline.selection.overlap import (
     anchor,
     anchors_in,
     common_subsequence,
@@ -28,7 +29,6 @@ from pipeline.overlap import (
     gram_hashes,
     tokenise,
 )
-from pipeline.schema import Sifted
 
 Rule = Literal["tulu3", "any_13gram", "qwen_math", "selfcodealign"]
 

@@ -1,7 +1,7 @@
 """Choose rows: arrays in, row numbers out, best first. Knows nothing of files or tables.
 
-Degenerate input means the same to all of them (`pipeline.eligibility`); given ids, a selection is
-the same set of ids whatever the order of the rows.
+Degenerate input means the same to all of them (`pipeline.selection.eligibility`); given ids, a
+selection is the same set of ids whatever the order of the rows.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.eligibility import bound, chances, id_ranks
 from pipeline.errors import UserError
-from pipeline.similarity import cosines, unit_grid
+from pipeline.selection.eligibility import bound, chances, id_ranks
+from pipeline.selection.similarity import cosines, unit_grid
 
 
 class Turns(NamedTuple):

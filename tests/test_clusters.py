@@ -7,15 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clusters import assign, choose_k, k_means, neighbours, sample_vectors, silhouette
 from pipeline.errors import UserError
-from pipeline.mixtures import (
+from pipeline.selection.clusters import (
+    assign,
+    choose_k,
+    k_means,
+    neighbours,
+    sample_vectors,
+    silhouette,
+)
+from pipeline.selection.mixtures import (
     extrapolate,
     predicted_score,
     project_to_simplex,
     transport_slope,
 )
-from pipeline.strata import band_by_cluster, draw_by_cluster, reweight
+from pipeline.selection.strata import band_by_cluster, draw_by_cluster, reweight
 from pipeline.vectors import Identity, write_features
 
 CORNER = np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-import pipeline.coverage
-from pipeline.coverage import coverage_gains, facility_location, k_center, radii
+import pipeline.selection.coverage
+from pipeline.selection.coverage import coverage_gains, facility_location, k_center, radii
 
 POINTS = np.array([[0, 0], [0.2, 0], [0, 0.3], [5, 5], [5.2, 5], [9, 0]], dtype=float)
 NEAR = 1 / (1 + np.linalg.norm(POINTS[:, None] - POINTS, axis=2))
@@ -29,8 +29,10 @@ def test_facility_location_of_the_card() -> None:
 def test_lazy_greedy_is_lazy(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the card's points at most 13 gains are evaluated; plain greedy needs 6 + 5 + 4."""
     calls = []
-    plain = pipeline.coverage._Columns.gain
-    monkeypatch.setattr(pipeline.coverage._Columns, "gain", lambda *a: calls.append(1) or plain(*a))
+    plain = pipeline.selection.coverage._Columns.gain
+    monkeypatch.setattr(
+        pipeline.selection.coverage._Columns, "gain", lambda *a: calls.append(1) or plain(*a)
+    )
     facility_location(NEAR, 3)
     assert len(calls) <= 13
 

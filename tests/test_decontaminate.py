@@ -13,7 +13,7 @@ from pipeline.decontaminate import (
     set_overlap,
 )
 from pipeline.errors import UserError
-from pipeline.overlap import common_subsequence, gram_hashes, tokenise
+from pipeline.selection.overlap import common_subsequence, gram_hashes, tokenise
 
 W = [f"w{i}" for i in range(1, 32)]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.dedup import jaccard, shingles
 from pipeline.errors import UserError
-from pipeline.minhash import Bands, Match, NearIndex, best_bands, candidate_chance, sign
+from pipeline.selection.minhash import Bands, Match, NearIndex, best_bands, candidate_chance, sign
 
 TEXT = "Write a Python function that returns the sum of all even numbers in a list."
 

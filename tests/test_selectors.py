@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.coverage import facility_location, k_center
-from pipeline.eligibility import rows_for_share
 from pipeline.errors import UserError
-from pipeline.matching import per_group
-from pipeline.meaning import find_echoes
+from pipeline.selection.coverage import facility_location, k_center
+from pipeline.selection.eligibility import rows_for_share
+from pipeline.selection.matching import per_group
+from pipeline.selection.meaning import find_echoes
+from pipeline.selection.similarity import cosines, unit_grid
+from pipeline.selection.strata import draw_by_cluster
+from pipeline.selection.transport import transport_gradient
 from pipeline.selectors import apportion, draw, round_robin, spread, take_turns, top_k
-from pipeline.similarity import cosines, unit_grid
-from pipeline.strata import draw_by_cluster
-from pipeline.transport import transport_gradient
 
 # A planted pool: rows 0-4 are what each selector looks for, 55 others are not.
 PLANTED = 5

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.transport
+import pipeline.selection.transport
 from pipeline.errors import UserError
-from pipeline.transport import calibrate, solve_transport, transport_gradient
+from pipeline.selection.transport import calibrate, solve_transport, transport_gradient
 
 X, Y = np.array([[0.0], [1], [2], [6]]), np.array([[5.0], [6], [7]])
 
@@ -69,7 +69,7 @@ def test_blocks_do_not_change_the_duals(seed: int, block: int) -> None:
     x, y = rng.normal(size=(9, 2)), rng.normal(size=(5, 2)) + 1
     whole = solve_transport(x, y)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.transport, "_BLOCK", block)
+        patch.setattr(pipeline.selection.transport, "_BLOCK", block)
         parts = solve_transport(x, y)
     assert calibrate(parts.f) == pytest.approx(calibrate(whole.f), abs=1e-9)
     cost = ((x[:, None] - y) ** 2).sum(axis=2)

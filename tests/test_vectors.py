@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.matching import blend, masked, per_group, rank_rows, stream_scores
+from pipeline.selection.matching import blend, masked, per_group, rank_rows, stream_scores
 from pipeline.selectors import take_turns, top_k
 from pipeline.vectors import Features, Identity, write_features
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-from pipeline.matching import rank_rows, stream_scores
+from pipeline.selection.matching import rank_rows, stream_scores
 from pipeline.selectors import take_turns
 from pipeline.vectors import Features, Identity, write_features
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.eligibility import bound, chances, id_ranks
 from pipeline.errors import UserError
-from pipeline.similarity import unit_grid
+from pipeline.selection.eligibility import bound, chances, id_ranks
+from pipeline.selection.similarity import unit_grid
 from pipeline.vectors import Features
 
 _POINTS_A_CENTROID = 256  # faiss itself uses no more

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.eligibility import bound, id_ranks
 from pipeline.errors import UserError
+from pipeline.selection.eligibility import bound, id_ranks
 from pipeline.selectors import apportion, draw
 
 Mode = Literal["sound", "paper", "code"]

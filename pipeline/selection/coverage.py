@@ -1,6 +1,7 @@
 """Selectors that look at the whole pool: every row should have a chosen one near it.
 
-Arrays in, row numbers out, in order of choice; degenerate input as in `pipeline.eligibility`.
+Arrays in, row numbers out, in order of choice; degenerate input as in
+`pipeline.selection.eligibility`.
 """
 
 import heapq
@@ -10,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.eligibility import bound, chances, id_ranks
 from pipeline.errors import UserError
-from pipeline.similarity import point_grid, squared_distances
+from pipeline.selection.eligibility import bound, chances, id_ranks
+from pipeline.selection.similarity import point_grid, squared_distances
 
 
 def k_center(

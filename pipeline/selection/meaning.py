@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from pipeline.eligibility import id_ranks
-from pipeline.similarity import cosines, unit_grid
+from pipeline.selection.eligibility import id_ranks
+from pipeline.selection.similarity import cosines, unit_grid
 
 
 class Echoes(NamedTuple):

@@ -1,7 +1,7 @@
 """Scores of a pool against queries, streamed in blocks, and the best rows of each query.
 
-Only the queries and one block are in memory. Cosines are exact (`pipeline.similarity`), so block
-and shard sizes change no pick.
+Only the queries and one block are in memory. Cosines are exact
+(`pipeline.selection.similarity`), so block and shard sizes change no pick.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.eligibility import bound, id_ranks
 from pipeline.errors import UserError
-from pipeline.similarity import cosines, unit_grid
+from pipeline.selection.eligibility import bound, id_ranks
+from pipeline.selection.similarity import cosines, unit_grid
 from pipeline.vectors import Features, require_same
 
 Blocks = Iterable[tuple[int, np.ndarray]]

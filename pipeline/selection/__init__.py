@@ -1,0 +1,1 @@
+"""What selectors and deduplication stand on: similarity, coverage, clusters, MinHash."""
