@@ -29,10 +29,9 @@ def test_facility_location_of_the_card() -> None:
 def test_lazy_greedy_is_lazy(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the card's points at most 13 gains are evaluated; plain greedy needs 6 + 5 + 4."""
     calls = []
-    plain = pipeline.selection.coverage._Columns.gain
-    monkeypatch.setattr(
-        pipeline.selection.coverage._Columns, "gain", lambda *a: calls.append(1) or plain(*a)
-    )
+    columns = pipeline.selection.coverage._Columns
+    plain = columns.gain
+    monkeypatch.setattr(columns, "gain", lambda *a: calls.append(1) or plain(*a))
     facility_location(NEAR, 3)
     assert len(calls) <= 13
 

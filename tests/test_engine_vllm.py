@@ -22,7 +22,13 @@ pytestmark = pytest.mark.vllm
 
 
 @pytest.fixture(scope="module")
-def run(tiny_model: Path) -> Iterator[Callable]:
+def environment() -> dict[str, str]:
+    """Return the environment as it was before the engine of this module started."""
+    return dict(os.environ)
+
+
+@pytest.fixture(scope="module")
+def run(environment: dict[str, str], tiny_model: Path) -> Iterator[Callable]:
     """Return a function that runs a check on one engine shared by the module."""
     yield lambda check: on_engine(f"vllm:{tiny_model}", check)
     close_engines()
@@ -72,15 +78,17 @@ def test_prompt_and_context(run: Callable) -> None:
     run(check)
 
 
-def test_environment_is_left_alone(run: Callable) -> None:
+def test_environment_is_left_alone(run: Callable, environment: dict[str, str]) -> None:
     """VLLM's LD_PRELOAD and settings do not stay in the environment of programs started later."""
 
     async def check(engine: Engine) -> None:
         assert engine.slots >= 64
 
     run(check)
-    left = {name for name in os.environ if name.startswith("VLLM_")} | {"LD_PRELOAD"}
-    assert not left & set(os.environ)
+    names = {name for name in os.environ if name.startswith("VLLM_")} | {"LD_PRELOAD", "PATH"}
+    assert {name: os.environ.get(name) for name in names} == {
+        name: environment.get(name) for name in names
+    }
 
 
 def test_dead_engine_process(run: Callable) -> None:
