@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import commands as bodies
+from pipeline.checkout import ROOT
 from pipeline.errors import TamisError, UserError
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -160,15 +161,14 @@ def _refuse_strangers() -> None:
     """Refuse to run when somebody else's `flows`, `scorers` or `sandbox` would be imported."""
     from importlib.util import find_spec
 
-    root = Path(__file__).resolve().parents[1]
     for name in ("flows", "scorers", "sandbox"):
         spec = find_spec(name)
         places = (
             [Path(p).resolve() for p in (spec.submodule_search_locations or [])] if spec else []
         )
-        if places and root / name not in places:
+        if places and ROOT / name not in places:
             raise UserError(
-                f"'{name}' in {places[0]} hides Tamis's own in {root / name}; run tamis from "
+                f"'{name}' in {places[0]} hides Tamis's own in {ROOT / name}; run tamis from "
                 "another folder, or take that one off the import path"
             )
 

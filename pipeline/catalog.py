@@ -12,15 +12,14 @@ import types
 import typing
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from pipeline.checkout import ROOT
 from pipeline.errors import UserError
 
 _RAN_ON = re.compile(r"^Ran on: (.+)$", re.MULTILINE)
-ROOT = Path(__file__).resolve().parents[1]
 
 
 class Entry(NamedTuple):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.checkout import NANO
+
 
 class Probe(NamedTuple):
     """One thing that was looked at; `needed`: a plain run fails without it."""
@@ -87,9 +89,8 @@ def _memory() -> Probe:
 
 
 def _nano() -> Probe:
-    folder = Path(__file__).resolve().parents[1] / "data" / "nano"
-    whole = (folder / "model.safetensors").is_file()
-    return Probe("nano model", whole, str(folder) if whole else f"{folder} is not whole")
+    whole = (NANO / "model.safetensors").is_file()
+    return Probe("nano model", whole, str(NANO) if whole else f"{NANO} is not whole")
 
 
 def _trainers() -> Probe:

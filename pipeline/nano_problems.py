@@ -162,6 +162,12 @@ _ONE_STEP: tuple[tuple[str, str, bool, tuple[str, ...]], ...] = (
         "{n} has {a} {t} and loses {b} of them. How many {t} are left?",
         "Of {a} {t}, {n} loses {b}. How many {t} are left?",
     )),
+    ("count_both", "a + b", True, (
+        "{n} sees {a} {t} on the way and {m} sees {b}. How many {t} do they see in all?",
+    )),
+    ("sell", "a - b", True, (
+        "{n} had {a} {t} and sold {b} to {m}. How many {t} does {n} keep?",
+    )),
 )  # fmt: skip
 
 _DEEP: tuple[Story, ...] = (
@@ -183,6 +189,9 @@ _DEEP: tuple[Story, ...] = (
     )),
     Story("lose_twice", 3, _span(a=(31, 99), b=(3, 39), c=(3, 39)), "a - b; s1 - c", (
         "{n} has {a} {t}, gives {b} to {m} and then loses {c}. How many {t} are left?",
+    ), held_out=True),
+    Story("brought_twice", 3, _span(a=(5, 40), b=(5, 40), c=(5, 40)), "a + b; s1 + c", (
+        "{n} had {a} {t}. {m} brings {b} and later {c} more. How many {t} does {n} have now?",
     ), held_out=True),
     Story("groups", 4, _span(a=(2, 9), b=(2, 9)), "a * b", (
         "{n} has {a} {box} with {b} {t} each. How many {t} are there in all?",

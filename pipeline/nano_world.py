@@ -8,7 +8,7 @@ two splits share no text whatever their seeds.
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,8 +16,6 @@ from pipeline.errors import UserError
 from pipeline.nano_problems import STORIES, Problem, Story, tell
 from pipeline.nano_tasks import KINDS, Kind
 from pipeline.schema import PROMPTS, digest
-
-Split = Literal["train", "test"]
 
 LEVELS: tuple[int, ...] = tuple(sorted({story.level for story in STORIES}))
 HELD_DIGITS = "456"  # test: the first two numbers begin with one of these and have an even sum
@@ -37,7 +35,7 @@ _LETTERS = "abcdefghijklmnoprstuvw"
 
 
 def word_problems(
-    n: int, *, seed: int, levels: Sequence[int] = LEVELS, split: Split = "train"
+    n: int, *, seed: int, levels: Sequence[int] = LEVELS, split: str = "train"
 ) -> pa.Table:
     """Draw n different word problems, spread evenly over the levels in turn.
 
@@ -71,7 +69,7 @@ def worked_answer(row: Mapping[str, Any]) -> str:
     return "\n".join([*json.loads(row["meta"])["steps"], closing.format(f"\\boxed{{{answer}}}")])
 
 
-def code_tasks(n: int, *, seed: int, split: Split = "train") -> pa.Table:
+def code_tasks(n: int, *, seed: int, split: str = "train") -> pa.Table:
     """Draw n different Python tasks with reference solution, assertions and plausible mistakes.
 
     Returns a PROMPTS table with entry_point: string, tests: list<string> (5 correct assertions),

@@ -19,7 +19,8 @@ import orjson
 import yaml
 
 from pipeline import progress
-from pipeline.catalog import ROOT, resolve
+from pipeline.catalog import resolve
+from pipeline.checkout import ROOT
 from pipeline.engines import open_engine
 from pipeline.errors import UserError
 from pipeline.files import require_space, write_file

@@ -8,6 +8,7 @@ served.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -88,22 +89,19 @@ async def sample(
     return loop.trials()
 
 
+@dataclass
 class _Loop:
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        schedule: Schedule,
-        engine: Engine,
-        verifier: Verifier | None,
-        sampling: Sampling,
-        seed: int,
-        journal: Journal,
-        note: Note,
-    ) -> None:
-        self.problems, self.schedule, self.engine = problems, schedule, engine
-        self.verifier, self.sampling, self.seed = verifier, sampling, seed
-        self.journal, self.note = journal, note
-        self.sampling_json = canonical(sampling._asdict()).decode()
+    problems: Sequence[Problem]
+    schedule: Schedule
+    engine: Engine
+    verifier: Verifier | None
+    sampling: Sampling
+    seed: int
+    journal: Journal
+    note: Note
+
+    def __post_init__(self) -> None:
+        self.sampling_json = canonical(self.sampling._asdict()).decode()
         self.flight: dict[str, tuple[int, int, int]] = {}  # rollout id -> place, trial, attempt
         self.answers: dict[tuple[int, int], Completion] = {}
         self.verdicts: dict[tuple[int, int], Verdict] = {}

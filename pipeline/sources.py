@@ -41,7 +41,7 @@ def read_prompts(
     (0: all; of the built-in world it says how many to make).
     """
     if source == BUILT_IN:
-        return _built_in(limit or _BUILT_IN_ROWS, seed)
+        return _built_in(limit or _BUILT_IN_ROWS, seed, split)
     rows = _read_file(source) if _FILE.search(source) else _read_hub(source, subset, split)
     if not len(rows):
         raise UserError(f"prompts '{source}': 0 rows; give a source that holds some")
@@ -50,10 +50,10 @@ def read_prompts(
     return _as_prompts(rows, source, columns or {}, skip_bad)
 
 
-def _built_in(n: int, seed: int) -> Sifted:
+def _built_in(n: int, seed: int, split: str) -> Sifted:
     from pipeline.nano_world import word_problems
 
-    return Sifted(word_problems(n, seed=seed))
+    return Sifted(word_problems(n, seed=seed, split=split))
 
 
 def _read_file(source: str) -> pa.Table:

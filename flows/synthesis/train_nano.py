@@ -16,11 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import StrictUndefined, Template
-
 from flows.rejection.dart_math import SOLVE
 from pipeline.nano_model import Example, Run, build_model, build_tokenizer, save, train
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
+from pipeline.prompts import render
 
 PROGRAM = "{{ prompt }}\n\nReply with the whole function in one Python block."
 PRACTISE = "Practise sums, one a line."
@@ -81,10 +80,8 @@ STAGES: tuple[Stage, ...] = (
 
 
 def ask(template: str, row: dict[str, Any]) -> list[dict[str, str]]:
-    """Render a recipe's prompt over a row of the world, as one user message."""
-    prompt = row["messages"][0]["content"]
-    text = Template(template, undefined=StrictUndefined).render(prompt=prompt)
-    return [{"role": "user", "content": text}]
+    """Render a recipe's prompt over a row of the world."""
+    return [{"role": role, "content": text} for role, text in render(template, row).messages]
 
 
 def draw_chunk(index: int, seed: int, size: int = CHUNK) -> list[Example]:

@@ -7,11 +7,10 @@ from typing import Any
 
 import xxhash
 
+from pipeline.checkout import ROOT
 from pipeline.errors import UserError
 
 _log = logging.getLogger(__name__)
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 # What decides the tokens that come out; other files of a folder (README, optimizer) do not.
 _DECISIVE = (
@@ -33,7 +32,7 @@ def locate(what: str) -> Path:
     "data/nano" is found from anywhere: a path may also start at the repository's root.
     """
     folder = Path(what).expanduser()
-    for place in (folder, _ROOT / what):
+    for place in (folder, ROOT / what):
         if (place / "config.json").is_file():
             return place.resolve()
     if folder.exists() or what.startswith(("/", ".", "~")) or what.count("/") > 1:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import yaml
 
+from pipeline.checkout import NANO
 from pipeline.errors import UserError
 from pipeline.trainers.conversations import REMEDIES, find_faults, find_step_faults
 from pipeline.trainers.converters import Judge, open_converter
@@ -24,7 +25,6 @@ from pipeline.trainers.usage import READERS
 
 Severity = Literal["error", "warning", "note"]
 
-_NANO = Path(__file__).parents[2] / "data" / "nano"
 _SHOWN = 5  # row ids in one finding
 # Tokens a row may have by default: TRL's max_length, LLaMA-Factory's cutoff_len, open-instruct's
 # max_seq_length, and the sequence_len that our axolotl.yaml sets.
@@ -112,12 +112,12 @@ def _load(file: Path, cache: str) -> Any:
 
 
 def _open_tokenizer(name: str | None) -> Any:
-    if name is None and not (_NANO / "tokenizer.json").is_file():
+    if name is None and not (NANO / "tokenizer.json").is_file():
         return None
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(name or str(_NANO))
+        return AutoTokenizer.from_pretrained(name or str(NANO))
     except (OSError, ValueError) as error:
         raise UserError(f"tokenizer '{name}' cannot be loaded: {_say(error)}") from error
 
