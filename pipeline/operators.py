@@ -54,6 +54,36 @@ def load_prompts(
     )
 
 
+def generate(
+    rows: Shards,
+    template: str,
+    *,
+    model: str,
+    sampling: Sampling,
+    n: int = 1,
+    seed: int,
+    plain: bool = False,
+    engine: Mapping[str, Any] | None = None,
+    into: str = "rollouts",
+) -> Shards:
+    """Draw n rollouts for every row, unverified: `sample_until` with nothing to wait for.
+
+    `template` sees every column of a row; one without `messages` is asked the rendered text alone.
+    """
+    return sample_until(
+        rows,
+        template,
+        model=model,
+        budget=Budget("fixed", n, n),
+        verifier=None,
+        sampling=sampling,
+        seed=seed,
+        plain=plain,
+        engine=engine,
+        into=into,
+    )
+
+
 def sample_until(
     prompts: Shards,
     template: str,

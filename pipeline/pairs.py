@@ -8,19 +8,26 @@ rollouts = rollouts in pairs + sum of reasons, exactly.
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.operators import sift
 from pipeline.pair_rules import Group, Pairs, Rule
-from pipeline.schema import PAIRS, Sifted, check, digest, trial_seed
+from pipeline.schema import PAIRS, UNPAIRED, Sifted, check, digest, trial_seed
 from pipeline.steps import step
 
 _VERDICTS = {"correct": 1.0, "wrong": 0.0, "unparsable": 0.0, "timeout": 0.0, "error": 0.0}
 _EXTRA = [("id", pa.string()), ("model", pa.string())]
+_UNPAIRED_EXTRA = [
+    ("row_id", pa.string()),
+    ("parents", pa.list_(pa.string())),
+    ("id", pa.string()),
+    ("recipe", pa.string()),
+]
 _TIMES = [("time_chosen", pa.float64()), ("time_rejected", pa.float64())]
 
 Row = Mapping[str, Any]
@@ -67,14 +74,63 @@ def make_pairs(
     return Sifted(check(table, PAIRS, where="make_pairs"), dict(sorted(reasons.items())))
 
 
+@step()
+def to_pairs(rows: pa.Table, prompts: pa.Table, *, recipe: str) -> Sifted:
+    """Write pairs that a recipe made itself: `id`, `chosen`, `rejected`, `kind`, `parents` and,
+    where they have them, `prefix`, `score_chosen`, `score_rejected`; other columns stay.
+
+    `parents` are rollouts, the prompt's id is added. A pair of equal texts leaves (equal).
+    """
+    same = [one.strip() == other.strip() for one, other in _sides(rows)]
+    kept, dropped, _ = sift(rows, ["equal" if equal else None for equal in same])
+    asked = {row["id"]: row["messages"] for row in prompts.select(["id", "messages"]).to_pylist()}
+    made = [_own_pair(row, asked, recipe) for row in kept.to_pylist()]
+    table = pa.Table.from_pylist(made, PAIRS)
+    for name in [name for name in kept.column_names if name not in PAIRS.names]:
+        table = table.append_column(kept.schema.field(name), kept[name])
+    return Sifted(check(table, PAIRS, where="to_pairs"), dropped)
+
+
+@step()
+def to_unpaired(
+    rollouts: pa.Table, prompts: pa.Table, *, recipe: str, label: str = "verdict"
+) -> Sifted:
+    """Write each judged rollout as good or bad: UNPAIRED, with `row_id`, `parents`, `id`, `recipe`.
+
+    label: a column of booleans (null: not judged), or "verdict" (correct is good, other judgements
+    are bad). Reasons to leave: not_judged, truncated, duplicate, several_turns (the form holds one
+    user message only).
+    """
+    asked = {row["id"]: row["messages"] for row in prompts.select(["id", "messages"]).to_pylist()}
+    rows, seen, made, reasons = rollouts.to_pylist(), set[tuple[str, str]](), [], []
+    for row in rows:
+        turns, answer = _messages(asked, row["id"]), (row["prefix"] or "") + row["completion"]
+        good = _score(row, label)
+        reasons.append(_unfit(row, good, turns, (row["id"], answer.strip()) in seen))
+        if reasons[-1] is None:
+            seen.add((row["id"], answer.strip()))
+            made.append(
+                {
+                    "prompt": turns[0]["content"],
+                    "completion": answer,
+                    "label": bool(good),
+                    "row_id": digest(recipe, row["rollout_id"]),
+                    "parents": [row["rollout_id"], row["id"]],
+                    "id": row["id"],
+                    "recipe": recipe,
+                }
+            )
+    _, dropped, _ = sift(rollouts, reasons)
+    return Sifted(pa.Table.from_pylist(made, pa.schema([*UNPAIRED, *_UNPAIRED_EXTRA])), dropped)
+
+
 def length_bias(pairs: pa.Table) -> dict[str, float | int | None]:
     """Measure how far the chosen texts differ from the rejected ones in length alone (characters).
 
     `log_ratio` is the median of ln(chosen / rejected): 0 without bias. `longer` and `shorter` are
     shares of the pairs; all but `pairs` are None where there are no pairs.
     """
-    columns = (pairs["chosen"].to_pylist(), pairs["rejected"].to_pylist())
-    lengths = [(len(chosen), len(rejected)) for chosen, rejected in zip(*columns, strict=True)]
+    lengths = [(len(chosen), len(rejected)) for chosen, rejected in _sides(pairs)]
     if not lengths:
         names = ("mean_chosen", "mean_rejected", "longer", "shorter", "log_ratio")
         return {"pairs": 0, **dict.fromkeys(names)}
@@ -86,6 +142,30 @@ def length_bias(pairs: pa.Table) -> dict[str, float | int | None]:
         "shorter": sum(one < other for one, other in lengths) / len(lengths),
         "log_ratio": statistics.median(math.log((a + 1) / (b + 1)) for a, b in lengths),
     }
+
+
+def _sides(pairs: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(pairs["chosen"].to_pylist(), pairs["rejected"].to_pylist(), strict=True)
+
+
+def _own_pair(row: Row, asked: Mapping[str, Any], recipe: str) -> dict[str, Any]:
+    both = digest(row["chosen"], row["rejected"])
+    return dict(row) | {
+        "row_id": digest(recipe, row["kind"], row["id"], both),
+        "prompt": _messages(asked, row["id"]),
+        "prefix": row.get("prefix") or "",
+        "parents": [*row["parents"], row["id"]],
+        "recipe": recipe,
+    }
+
+
+def _unfit(row: Row, good: float | None, turns: Sequence[Any], again: bool) -> str | None:
+    """Say why a rollout is no unpaired row; None if it is one."""
+    if good is None:
+        return "not_judged"
+    if row.get("finish_reason") == "length":
+        return "truncated"
+    return "several_turns" if len(turns) > 1 else "duplicate" if again else None
 
 
 def _check_columns(rollouts: pa.Table, wanted: Sequence[str]) -> None:
@@ -101,7 +181,7 @@ def _check_columns(rollouts: pa.Table, wanted: Sequence[str]) -> None:
 def _messages(asked: Mapping[str, Any], prompt_id: str) -> Any:
     if prompt_id not in asked:
         raise UserError(
-            f"make_pairs: prompt {prompt_id} of the rollouts is not among the {len(asked)} "
+            f"prompt {prompt_id} of the rollouts is not among the {len(asked)} "
             "prompts; give the prompts that were sampled"
         )
     return asked[prompt_id]

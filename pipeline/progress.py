@@ -24,6 +24,7 @@ class Progress:
         self.file = file
         self.counts = dict.fromkeys(_counters, 0)
         self._lock = threading.Lock()
+        self._step = Path()
         self._before = _last_line(file)
         self._start = self._said = self._shown = time.monotonic()
 
@@ -37,11 +38,12 @@ class Progress:
                 self._write(now)
 
     def begin(self, prompts: int, step: Path) -> None:
-        """Say how many prompts there are; those of shards committed before are finished already."""
+        """Say what is sampled now; prompts of shards committed before are finished already."""
         with self._lock:
-            if not self.counts["prompts"]:
-                self.counts["prompts"] = prompts
-                self.counts["finished"] = sum(_prompts_in(r) for r in step.glob("commits/*.json"))
+            if step != self._step:
+                self._step = step
+                done = sum(_prompts_in(record) for record in step.glob("commits/*.json"))
+                self.counts |= {"prompts": prompts, "finished": done, "covered": 0}
 
     def settle(self, **exact: int) -> None:
         """Replace counters that were only counted in this process by exact ones."""

@@ -2,6 +2,7 @@
 
 A template sees every column of the prompt's row and `prompt`, the text of its last user message.
 Its output replaces that message (chat), or is the whole text that a base model continues (plain).
+A row without messages has no `prompt`; what is rendered is then its only user message.
 """
 
 from collections.abc import Mapping
@@ -24,11 +25,11 @@ class Rendered(NamedTuple):
 
 def render(template: str, row: Mapping[str, Any], *, plain: bool = False) -> Rendered:
     """Fill a template with one prompt row; raise UserError naming the variable that is missing."""
-    turns = [(turn["role"], turn["content"]) for turn in row["messages"] or ()]
-    if not turns or turns[-1][0] != "user":
+    turns = [(turn["role"], turn["content"]) for turn in row.get("messages") or ()]
+    if turns and turns[-1][0] != "user":
         raise UserError(f"prompt {row['id']}: messages must end with a user turn")
     try:
-        text = _compiled(template).render({**row, "prompt": turns[-1][1]})
+        text = _compiled(template).render({**row, "prompt": turns[-1][1]} if turns else row)
     except jinja2.UndefinedError as error:
         raise UserError(
             f"prompt {row['id']}: the template needs a column that is not there: {error.message}"

@@ -28,13 +28,17 @@ from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
 from pipeline.trainers.card import Card, Funnel
+from pipeline.trainers.formats import Kind
 
 _LEAST_SPACE = 256 << 20  # bytes free before a run starts: a full disk later costs finished work
 _log = logging.getLogger(__name__)
 
 
 def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
-    """Run a recipe into `run.folder`; return the folder of the dataset it emitted."""
+    """Run a recipe into `run.folder`; return the folder of the dataset it emitted.
+
+    A recipe may return several datasets, by kind; the one it is declared to emit is returned.
+    """
     from pipeline.engines.host import close_engines
     from pipeline.reporting.report import write_report
     from pipeline.trainers.export import emit
@@ -50,15 +54,17 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
         try:
-            made: Shards = function(**parameters)
+            made: Shards | Mapping[Kind, Shards] = function(**parameters)
         finally:
             progress.finish(run.folder)
             close_engines()
         manifest = write_manifest(run, function, parameters)
-        tables = (made.shard(i) for i in range(len(made)))
-        dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
+        sets = made if isinstance(made, Mapping) else {function.output: made}
+        for kind, rows in sets.items():
+            tables = (rows.shard(i) for i in range(len(rows)))
+            emit(run.folder, kind, tables, card=_card(run, manifest))
         write_report(run.folder)
-    return dataset
+    return run.folder / "dataset" / str(function.output)
 
 
 def _mind_interrupts() -> None:

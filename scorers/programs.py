@@ -6,19 +6,16 @@ never a failed test.
 """
 
 import ast
-import atexit
-import os
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
 from pipeline.schema import EXECUTIONS, Case, Verdict, verifier
 from scorers.assertions import extract_asserts
+from scorers.boxes import run_programs
 from scorers.code_blocks import extract_code
 from scorers.program_text import Distinct, distinct, free_names, parse
 
@@ -27,16 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PassMatrix",
+    "cells",
     "consistent_tests",
     "extract_asserts",
     "extract_code",
     "pass_matrix",
     "programs",
     "read_matrix",
+    "stubs",
     "trivial_tests",
 ]
 
-_WORKERS = 2
 _SAYS = {"fail": "wrong_answer", "timeout": "cpu_limit", "oom": "memory_limit"}
 
 
@@ -62,7 +60,7 @@ def programs(cases: Sequence[Case]) -> list[Verdict]:
     `correct` is how far tests and program were kept apart ("isolated" or "shared"), that of the
     others what went wrong. Raises UserError if this machine cannot run a sandbox.
     """
-    from sandbox import Program, SandboxUnavailable
+    from sandbox import Program
 
     verdicts: list[Verdict | None] = []
     work: list[Program] = []
@@ -73,24 +71,9 @@ def programs(cases: Sequence[Case]) -> list[Verdict]:
         verdicts.append(verdict)
         if verdict is None and code is not None:
             work.append(Program(str(place), code, entry_point, tests))
-    if work:
-        try:
-            outcomes = list(_box(os.getpid()).run(work))
-        except SandboxUnavailable as error:
-            raise UserError(f"the sandbox cannot run here: {error}") from error
-        for program, outcome in zip(work, outcomes, strict=True):
-            verdicts[int(program.id)] = _judge(outcome, program.code)
+    for program, outcome in zip(work, run_programs(work), strict=True):
+        verdicts[int(program.id)] = _judge(outcome, program.code)
     return [verdict for verdict in verdicts if verdict is not None]
-
-
-@cache
-def _box(pid: int) -> "Sandbox":
-    """Return the sandbox of this process: one that was forked must not share its parent's."""
-    from sandbox import Sandbox
-
-    box = Sandbox(workers=_WORKERS)
-    atexit.register(lambda: box.close() if os.getpid() == pid else None)
-    return box
 
 
 def _settle(code: str | None, tests: Sequence[str]) -> Verdict | None:
@@ -134,13 +117,14 @@ def pass_matrix(
         for code_id, code in zip(rows.ids, rows.texts, strict=True)
     ]
     outcomes = sandbox.run(work) if columns.texts else iter(())
-    cells = [cell for outcome in outcomes for cell in _cells(outcome, columns.ids)]
-    executions = pa.Table.from_pylist(cells, schema=EXECUTIONS)
+    judged = [cell for outcome in outcomes for cell in cells(outcome, columns.ids)]
+    executions = pa.Table.from_pylist(judged, schema=EXECUTIONS)
     passed, cpu_ms = read_matrix(executions, rows.ids, columns.ids)
     return PassMatrix(passed, cpu_ms, rows, columns, executions)
 
 
-def _cells(outcome: "Outcome", test_ids: Sequence[str]) -> Iterator[dict[str, object]]:
+def cells(outcome: "Outcome", test_ids: Sequence[str]) -> Iterator[dict[str, object]]:
+    """Yield what became of one program as EXECUTIONS rows, one a test."""
     for test_id, test in zip(test_ids, outcome.tests, strict=True):
         yield {
             "code_id": outcome.id,
@@ -194,23 +178,29 @@ def consistent_tests(passed: NDArray[np.int8], *, share: float | None = None) ->
 def trivial_tests(
     tests: Sequence[str], *, sandbox: "Sandbox", entry_point: str | None = None
 ) -> NDArray[np.bool_]:
-    """Return (bool [M]) which tests prove nothing: a stub passes them.
+    """Return (bool [M]) which tests prove nothing: one of the `stubs` passes them.
 
-    The two stubs have the names that the tests call; one returns None, the other raises. A test
-    that could not be judged is not called trivial.
+    A test that could not be judged is not called trivial.
     """
     from sandbox import Program
 
-    trees = [tree for test in tests if (tree := parse(test)) is not None]
-    names = {name for tree in trees for name in free_names(tree) if _is_called(tree, name)}
-    names |= {entry_point.partition("().")[0]} if entry_point else set()
-    bodies = ("return None", "raise NotImplementedError")
-    stubs = ["\n".join(_stub(name, body) for name in sorted(names)) for body in bodies]
-    work = [Program(stub, stub, entry_point, tuple(tests)) for stub in stubs if tests]
+    work = [Program(stub, stub, entry_point, tuple(tests)) for stub in stubs(tests, entry_point)]
     found = np.zeros(len(tests), np.bool_)
     for outcome in sandbox.run(work):
         found |= [test.status == "pass" for test in outcome.tests]
     return found
+
+
+def stubs(tests: Sequence[str], entry_point: str | None = None) -> list[str]:
+    """Return two programs with the names that the tests call: one returns None, the other raises.
+
+    There are none where there are no tests.
+    """
+    trees = [tree for test in tests if (tree := parse(test)) is not None]
+    names = {name for tree in trees for name in free_names(tree) if _is_called(tree, name)}
+    names |= {entry_point.partition("().")[0]} if entry_point else set()
+    bodies = ("return None", "raise NotImplementedError")
+    return ["\n".join(_stub(name, body) for name in sorted(names)) for body in bodies if tests]
 
 
 def _is_called(tree: ast.Module, name: str) -> bool:

@@ -15,8 +15,8 @@ from pipeline.pair_rules import (
     top_against_bottom,
     tournament,
 )
-from pipeline.pairs import length_bias, make_pairs
-from pipeline.schema import MESSAGES, PAIRS
+from pipeline.pairs import length_bias, make_pairs, to_pairs, to_unpaired
+from pipeline.schema import MESSAGES, PAIRS, UNPAIRED, check
 from pipeline.shards import Shards
 from pipeline.steps import Run, running
 
@@ -220,3 +220,45 @@ def test_as_a_step(tmp_path) -> None:
     assert pairs.table()["parents"].to_pylist() == [["r0", "r1", "p"]]
     assert pairs.lineage["dropped"] == {"not_paired": 1}
     assert pairs.lineage["parameters"]["rule"] == "extremes@1"
+
+
+def test_own_pairs_get_their_columns() -> None:
+    """A recipe's own pairs become PAIRS with prompt, parents and extra columns; equals leave."""
+    rows = pa.Table.from_pylist(
+        [
+            {"id": "p", "chosen": a, "rejected": b, "kind": "joined", "parents": ["r1"], "test": t}
+            for a, b, t in [("x", "y", 1), ("same", "same\n", 2)]
+        ]
+    )
+    table, dropped, _ = to_pairs(rows, PROMPTS, recipe="toy")
+    (row,) = check(table, PAIRS, where="test").to_pylist()
+    assert row["prompt"] == [{"role": "user", "content": "p"}] and row["prefix"] == ""
+    assert row["parents"] == ["r1", "p"] and row["score_chosen"] is None and row["test"] == 1
+    assert dropped == {"equal": 1}
+
+
+def test_unpaired_rows_are_what_was_judged() -> None:
+    """Correct is good, every other judgement bad; what was not judged is neither, all counted."""
+    verdicts = ["correct", "wrong", "timeout", "infra", "unverified", "correct", "correct"]
+    table = rollouts(*({"verdict": verdict} for verdict in verdicts), prefix="So ")
+    table = table.set_column(
+        table.column_names.index("completion"),
+        "completion",
+        pa.array(["a", "b", "c", "d", "e", "a", "f"]),
+    )
+    made, dropped, _ = to_unpaired(table, PROMPTS, recipe="toy")
+    rows = check(made, UNPAIRED, where="test").to_pylist()
+    assert [(row["completion"], row["label"]) for row in rows] == [
+        ("So a", True), ("So b", False), ("So c", False), ("So f", True),
+    ]  # fmt: skip
+    assert {row["prompt"] for row in rows} == {"p"} and rows[0]["parents"] == ["r0", "p"]
+    assert dropped == {"not_judged": 2, "duplicate": 1}
+
+
+def test_unpaired_rows_of_a_column_of_labels() -> None:
+    """A column of booleans may say what is good; null is not judged, a cut off reply leaves."""
+    table = rollouts({}, {}, {}, {"finish_reason": "length"})
+    table = table.append_column("good", pa.array([True, False, None, False]))
+    made, dropped, _ = to_unpaired(table, PROMPTS, recipe="toy", label="good")
+    assert made["label"].to_pylist() == [True, False]
+    assert dropped == {"not_judged": 1, "truncated": 1}
