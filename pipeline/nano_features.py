@@ -60,7 +60,7 @@ def extended_tree(rng: random.Random) -> Asked:
     leaves = {kind: [*found, *_more(kind, found, rng)] for kind, found in tree["operation"].items()}
     others = [number for number in _NUMBERS if number not in numbers]
     grown = {"operation": leaves, "constant": [*numbers, *rng.sample(others, 2)]}
-    return Asked(_row({"features": json.dumps(tree)}), json.dumps(grown))
+    return Asked({"features": json.dumps(tree)}, json.dumps(grown))
 
 
 def task_of_features(rng: random.Random) -> Asked:
@@ -78,7 +78,7 @@ def task_of_features(rng: random.Random) -> Asked:
     scene = _SCENES[_INPUTS[kind.args]]
     reply = f"Features: {operation}, {number}\nScenario: {scene}\nTask: {text}"
     columns = {"features": json.dumps(tree), "mandatory": json.dumps(mandatory)}
-    return Asked(_row(columns), reply)
+    return Asked(columns, reply)
 
 
 def _as_tree(names: Sequence[str], numbers: Sequence[str]) -> Tree:
@@ -96,11 +96,6 @@ def _more(kind: str, found: Sequence[str], rng: random.Random) -> list[str]:
 
 def _spoken(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _row(columns: dict[str, Any]) -> dict[str, Any]:
-    """A row that is not about a task: the template's columns and an empty user message."""
-    return {"id": "", "messages": [{"role": "user", "content": ""}], **columns}
 
 
 def _task(rng: random.Random) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pipeline.nano_world import code_tasks
 
 _TEXTS = {kind.name: kind.text for kind in KINDS}
 _SHOWN = 3  # tests beside a program
-_LONGEST = 180  # characters of a broken task's five tests, so that all fits the nano context
+_LONGEST = 150  # characters of a broken task's five tests, so that all fits the nano context
 
 
 class Asked(NamedTuple):
@@ -34,8 +34,8 @@ def plain_program(rng: random.Random) -> Asked:
 def program_with_tests(rng: random.Random) -> Asked:
     """Draw a task; the reply is the function and three assertions, in two blocks."""
     row = _task(rng)
-    tests = row["tests"][:_SHOWN]
-    return Asked(row, "\n\n".join((block(row["solution"]), block("\n".join(tests)))))
+    blocks = (row["solution"], "\n".join(row["tests"][:_SHOWN]))
+    return Asked(row, "\n\n".join(map(block, blocks)))
 
 
 def broken_task(rng: random.Random) -> Asked:
@@ -122,7 +122,9 @@ def _change(wrong: str, right: str) -> str:
     old, new = wrong.split("\n"), right.split("\n")
     codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     changed = [(old[a:b], new[c:d]) for tag, a, b, c, d in codes if tag != "equal"]
-    before, after = (_quoted([line for part in parts for line in part]) for parts in zip(*changed, strict=True))
+    before, after = (
+        _quoted([line for part in parts for line in part]) for parts in zip(*changed, strict=True)
+    )
     return f"{before} must be {after}."
 
 

@@ -1,5 +1,4 @@
-"""EpiCoder: tasks from a tree of features.
-"""
+"""EpiCoder: tasks from a tree of features."""
 
 EXTRACT = """\
 ```python

@@ -1,5 +1,4 @@
-"""MORepair: repairs with their reasons.
-"""
+"""MORepair: repairs with their reasons."""
 
 EXPLAIN = """\
 {{ prompt }}
