@@ -3,9 +3,9 @@
     python -m flows.synthesis.train_nano --out data/nano --tokens 12000000
 
 A stage is one thing that a recipe asks of a model. A recipe that asks something new adds an entry
-to `STAGES`: a name, a share (shares are relative), and a function that draws one example. `--stop-at 0.1`
-and `--stop-at 0.4` rebuild the early and the middle checkpoint: the same run, cut short. A killed
-run goes on with the same command; its state lies in `--state`, outside the model's folder.
+to `STAGES`: a name, a share (they are relative), and a function that draws one example. `--stop-at
+0.1` and `--stop-at 0.4` rebuild the early and the middle checkpoint: the same run, cut short. A
+killed run goes on with the same command; its state lies in `--state`, outside the model's folder.
 """
 
 import argparse
