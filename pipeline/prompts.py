@@ -14,6 +14,13 @@ import jinja2
 from pipeline.errors import UserError
 from pipeline.schema import digest
 
+# What several code recipes ask alike: a program for a task, and tests for it without a program.
+WRITE_PROGRAM = "{{ prompt }}\n\nReply with the whole function in one Python block."
+WRITE_TESTS = (
+    "{{ prompt }}\n\nDo not write the function. "
+    "Write three assertions that check it, in one Python block."
+)
+
 
 class Rendered(NamedTuple):
     """What an engine is asked: messages as (role, content), or plain text; never both."""

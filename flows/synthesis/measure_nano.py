@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.rejection.dart_math import SOLVE
-from flows.synthesis.train_nano import PROGRAM, TESTS, ask
+from flows.synthesis.train_nano import ask
 from pipeline.nano_world import LEVELS, code_tasks, word_problems
+from pipeline.prompts import WRITE_PROGRAM, WRITE_TESTS
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ def main() -> None:
     tasks = code_tasks(args.problems, seed=args.seed, split=args.split).to_pylist()
     found: dict[str, Any] = {"split": args.split, "temperature": args.temperature}
     found["levels"] = levels
-    found["program"] = _mean(_judge(PROGRAM, tasks, args.samples, reply, written))
-    found["assertions"] = _mean(_judge(TESTS, tasks, args.samples, reply, asserted))
+    found["program"] = _mean(_judge(WRITE_PROGRAM, tasks, args.samples, reply, written))
+    found["assertions"] = _mean(_judge(WRITE_TESTS, tasks, args.samples, reply, asserted))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

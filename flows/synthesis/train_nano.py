@@ -3,7 +3,7 @@
     python -m flows.synthesis.train_nano --out data/nano --tokens 12000000
 
 A stage is one thing that a recipe asks of a model. A recipe that asks something new adds an entry
-to `STAGES`: a name, a share of the examples, and a function that draws one example. `--stop-at 0.1`
+to `STAGES`: a name, a share (shares are relative), and a function that draws one example. `--stop-at 0.1`
 and `--stop-at 0.4` rebuild the early and the middle checkpoint: the same run, cut short. A killed
 run goes on with the same command; its state lies in `--state`, outside the model's folder.
 """
@@ -17,16 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.rejection.dart_math import SOLVE
+from flows.synthesis.code_stages import CODE_STAGES
 from pipeline.nano_model import Example, Run, build_model, build_tokenizer, load, save, train
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
-from pipeline.prompts import render
+from pipeline.prompts import WRITE_PROGRAM, WRITE_TESTS, render
 
-PROGRAM = "{{ prompt }}\n\nReply with the whole function in one Python block."
 PRACTISE = "Practise sums, one a line."
-TESTS = (
-    "{{ prompt }}\n\nDo not write the function. "
-    "Write three assertions that check it, in one Python block."
-)
 CHUNK = 2048  # examples
 
 # The share of each level among the solved problems: most where practice pays, least at the top.
@@ -50,13 +46,13 @@ def solve(rng: random.Random) -> Example:
 def write_program(rng: random.Random) -> Example:
     """Write the function that a code task asks for."""
     [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
-    return ask(PROGRAM, row), f"```python\n{row['solution']}\n```"
+    return ask(WRITE_PROGRAM, row), f"```python\n{row['solution']}\n```"
 
 
 def write_tests(rng: random.Random) -> Example:
     """Write three assertions for a code task without writing the function."""
     [row] = code_tasks(1, seed=rng.getrandbits(48)).to_pylist()
-    return ask(TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
+    return ask(WRITE_TESTS, row), "```python\n{}\n```".format("\n".join(row["tests"][:3]))
 
 
 def practise(rng: random.Random) -> Example:
@@ -76,6 +72,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("program", 0.16, write_program),
     Stage("tests", 0.08, write_tests),
     Stage("practise", 0.24, practise),
+    *(Stage(*stage) for stage in CODE_STAGES),
 )
 
 

@@ -1,0 +1,1 @@
+"""Verified code data: programs and tests of a model, executed, filtered, paired."""

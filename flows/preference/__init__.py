@@ -1,0 +1,1 @@
+"""Recipes that emit chosen and rejected, or good and bad."""
