@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from flows.rejection.dart_math import SOLVE
 from flows.synthesis.code_stages import CODE_STAGES
+from flows.synthesis.repair_stages import REPAIR_STAGES
 from pipeline.nano_model import Example, Run, build_model, build_tokenizer, load, save, train
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
 from pipeline.prompts import WRITE_PROGRAM, WRITE_TESTS, render
@@ -73,6 +74,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("tests", 0.08, write_tests),
     Stage("practise", 0.24, practise),
     *(Stage(*stage) for stage in CODE_STAGES),
+    *(Stage(*stage) for stage in REPAIR_STAGES),
 )
 
 
