@@ -84,6 +84,13 @@ def code_tasks(n: int, *, seed: int, split: str = "train") -> pa.Table:
     return _table(rows, pa.schema([*PROMPTS, *extra.items()]))
 
 
+def word_task(kind: Kind, k: int, rng: random.Random) -> tuple[str, str]:
+    """Return a function's name and the text that asks for it: one kind of task with one number."""
+    name = rng.choice((kind.name, f"{kind.name}_{k}", f"get_{kind.name}", f"{kind.name}_of"))
+    text = rng.choice(_ASKS).format(call=f"{name}({kind.args})", text=kind.text.format(k=k))
+    return name, text
+
+
 def _open(item: Story | Kind, split: str) -> bool:
     return split == "test" or not item.held_out
 
@@ -113,8 +120,7 @@ def _is_held(a: int, b: int) -> bool:
 def _task(kind: Kind, split: str, rng: random.Random) -> dict[str, Any]:
     held = split == "test" and not kind.held_out
     k = rng.choice([k for k in PARAMETERS if kind.held_out or (k in HELD_PARAMETERS) == held])
-    name = rng.choice((kind.name, f"{kind.name}_{k}", f"get_{kind.name}", f"{kind.name}_of"))
-    text = rng.choice(_ASKS).format(call=f"{name}({kind.args})", text=kind.text.format(k=k))
+    name, text = word_task(kind, k, rng)
     solution, *wrong = (_source(name, kind.args, body, k) for body in (kind.body, *kind.wrong))
     tests, wrong_tests = _assertions(name, (kind.args, k), [solution, *wrong], rng)
     return _prompt(text, {"kind": kind.name, "k": k}) | {

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from flows.rejection.dart_math import SOLVE
 from flows.synthesis.code_stages import CODE_STAGES
-from pipeline.nano_model import Example, Run, build_model, build_tokenizer, save, train
+from flows.synthesis.repair_stages import REPAIR_STAGES
+from pipeline.nano_model import Example, Run, build_model, build_tokenizer, load, save, train
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
 from pipeline.prompts import WRITE_PROGRAM, WRITE_TESTS, render
 
@@ -73,6 +74,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("tests", 0.08, write_tests),
     Stage("practise", 0.24, practise),
     *(Stage(*stage) for stage in CODE_STAGES),
+    *(Stage(*stage) for stage in REPAIR_STAGES),
 )
 
 
@@ -93,8 +95,11 @@ def main() -> None:
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     run = Run(lambda index: draw_chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
-    tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
-    model = build_model(tokenizer, args.seed)
+    if args.start:
+        model, tokenizer = load(args.start)
+    else:
+        tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
+        model = build_model(tokenizer, args.seed)
     seen = train(model, tokenizer, run, args.state)
     save(model, tokenizer, args.out)
     logging.getLogger(__name__).info("wrote %s after %d tokens", args.out, seen)
@@ -103,6 +108,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the built-in nano model.")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a saved model to train on; else from nothing")
     parser.add_argument("--tokens", type=int, default=12_000_000, help="length of the schedule")
     parser.add_argument("--stop-at", type=float, default=1.0, help="fraction of the schedule")
     parser.add_argument("--seed", type=int, default=0)
