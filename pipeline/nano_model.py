@@ -136,6 +136,16 @@ def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
     return seen
 
 
+def load(folder: Path) -> tuple[Any, Any]:
+    """Open what `save` wrote, to be trained on: the model in float32 and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.set_attn_implementation("eager")
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write config, bf16 safetensors, tokenizer and generation config that engines load."""
     import copy

@@ -29,6 +29,7 @@ def load_prompts(
     limit: int = 0,
     skip_bad: bool = False,
     seed: int = 0,
+    needs: Sequence[str] = ("answer",),
 ) -> Shards:
     """Read prompts (`sources.read_prompts`) into the run's `prompts`, placed in shards by id.
 
@@ -43,6 +44,7 @@ def load_prompts(
         limit=limit,
         skip_bad=skip_bad,
         seed=seed,
+        needs=needs,
     )
     parameters = {"source": source, "split": split, "subset": subset, "limit": limit}
     return Shards.write(
@@ -190,7 +192,7 @@ def to_sft(picked: pa.Table, prompts: pa.Table, *, recipe: str) -> pa.Table:
                 "row_id": digest(recipe, row["rollout_id"]),
                 "messages": [*prompt["messages"], reply],
                 "weight": 1.0,
-                "parents": [row["rollout_id"], row["id"]],
+                "parents": list(dict.fromkeys([row["rollout_id"], *row["parents"], row["id"]])),
                 "recipe": recipe,
                 "id": row["id"],
                 "source": prompt["source"],

@@ -40,8 +40,8 @@ def parse(rollouts: pa.Table, asked: pa.Table | None = None, *, reader: Reader) 
     """Turn each completion into the columns of `reader`, in place of any of the same name.
 
     `asked` are the rows that were sampled: rollouts get the columns of theirs, so that the reader
-    and the next template see all that came before. `parents` begins with the rollout's id. Reasons
-    to leave: unanswered, truncated, and what the reader says.
+    and the next template see all that came before. `parents` are the rollout, what `asked` came
+    from, and its id. Reasons to leave: unanswered, truncated, and what the reader says.
     """
     whole = rollouts if asked is None else join(rollouts, asked).kept
     rows = whole.to_pylist()
@@ -49,8 +49,9 @@ def parse(rollouts: pa.Table, asked: pa.Table | None = None, *, reader: Reader) 
     reasons = [one if isinstance(one, str) else None for one in found]
     kept, dropped, _ = sift(whole, reasons)
     read = [one for one in found if not isinstance(one, str)]
+    lines = _ancestors(asked)
     led = [
-        [row["rollout_id"], *row["parents"]]
+        list(dict.fromkeys([row["rollout_id"], *lines.get(row["id"], ()), *row["parents"]]))
         for row, one in zip(rows, found, strict=True)
         if not isinstance(one, str)
     ]
@@ -84,6 +85,13 @@ def join(rows: pa.Table, others: pa.Table, *, on: str = "id") -> Sifted:
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
     """Stack tables; a column that one of them lacks is null there."""
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _ancestors(asked: pa.Table | None) -> dict[str, list[str]]:
+    """Return what each row that was sampled came from, by its id."""
+    if asked is None or "parents" not in asked.column_names:
+        return {}
+    return dict(zip(asked["id"].to_pylist(), asked["parents"].to_pylist(), strict=True))
 
 
 def _unusable(row: Mapping[str, Any]) -> str | None:

@@ -139,7 +139,7 @@ def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
 
 def _source_facts(source: str) -> dict[str, Any]:
     """Return the prompts' name (of a local file, without its path) and their licence if known."""
-    built_in = source == BUILT_IN
+    built_in = source in BUILT_IN
     name = Path(source).name if Path(source).suffix else source
     return {
         "source_datasets": [name] if source and not built_in else [],

@@ -1,9 +1,10 @@
 """Programs and tests of a run meet: the grid of what is to be run, and running it.
 
 A grid row is one distinct program of a task with all the task's tests: `id` (the task's),
-`code_id`, `code`, `entry_point`, `tests` and `test_ids` (list<string>), `role` ("program", or
-"stub": a function that does nothing, by which trivial tests are known), `rollout_ids` (the samples
-that the program stands for). Each program is started once, whatever the number of its tests.
+`code_id`, `code`, `entry_point`, `tests` and `test_ids` (list<string>), `role` ("program",
+"reference": the test writer's own, or "stub": a function that does nothing, by which trivial tests
+are known), `rollout_ids` (the samples that the program stands for). Each program is started once,
+whatever the number of its tests.
 """
 
 from collections.abc import Iterator, Mapping
@@ -60,42 +61,63 @@ def assertions(row: Row) -> dict[str, Any] | str:
 
 
 @step(expands=True)
-def grid(codes: pa.Table, suites: pa.Table) -> Sifted:
+def grid(codes: pa.Table, suites: pa.Table, references: pa.Table | None = None) -> Sifted:
     """Let the distinct programs of each task meet its distinct tests, and two stubs as well.
 
     codes: rows with `id`, `rollout_id`, `code` and perhaps `entry_point`, as `parse` makes them
-    with `program`; suites: rows with `id`, `tests`. Programs of a task without tests leave
-    (no_tests).
+    with `program`; suites: rows with `id`, `tests`; references: rows like those of codes, other
+    programs that the tests are to meet. Programs of a task without tests leave (no_tests).
     """
     tests: dict[str, list[str]] = {}
     for row in suites.select(["id", "tests"]).to_pylist():
         tests.setdefault(row["id"], []).extend(row["tests"])
-    tasks: dict[str, list[Row]] = {}
-    for row in codes.to_pylist():
-        tasks.setdefault(row["id"], []).append(row)
-    made = [one for id_, rows in tasks.items() for one in _task_grid(rows, tests.get(id_, []))]
-    alone = sum(len(rows) for id_, rows in tasks.items() if not tests.get(id_))
+    others = _by_task(references)
+    made: list[Row] = []
+    alone = 0
+    for id_, rows in _by_task(codes).items():
+        alone += 0 if id_ in tests else len(rows)
+        made += _task_grid(rows, others.get(id_, []), tests[id_]) if id_ in tests else ()
     return Sifted(pa.Table.from_pylist(made, _GRID), {"no_tests": alone} if alone else {})
 
 
-def _task_grid(rows: list[Row], tests: list[str]) -> Iterator[dict[str, Any]]:
-    if not tests:
-        return
+def _by_task(table: pa.Table | None) -> dict[str, list[Row]]:
+    tasks: dict[str, list[Row]] = {}
+    for row in table.to_pylist() if table is not None else ():
+        tasks.setdefault(row["id"], []).append(row)
+    return tasks
+
+
+def _task_grid(rows: list[Row], others: list[Row], tests: list[str]) -> Iterator[Row]:
     programs, suite = distinct(row["code"] for row in rows), distinct(tests)
     entry_point = rows[0].get("entry_point")
     samples: list[list[str]] = [[] for _ in programs.texts]
     for row, place in zip(rows, programs.places, strict=True):
         samples[place].append(row["rollout_id"])
-    shared = {
-        "id": rows[0]["id"],
-        "entry_point": entry_point,
-        "tests": suite.texts,
-        "test_ids": suite.ids,
-    }
+    stand_ins = [("reference", row["code"]) for row in others]
+    stand_ins += [("stub", code) for code in stubs(suite.texts, entry_point)]
+    named = {f"{role}_{i}": (role, code) for i, (role, code) in enumerate(stand_ins)}
+    shared = {"id": rows[0]["id"], "entry_point": entry_point}
+    shared |= {"tests": suite.texts, "test_ids": suite.ids}
     for code_id, code, ids in zip(programs.ids, programs.texts, samples, strict=True):
         yield shared | {"code_id": code_id, "code": code, "role": "program", "rollout_ids": ids}
-    for place, code in enumerate(stubs(suite.texts, entry_point)):
-        yield shared | {"code_id": f"stub_{place}", "code": code, "role": "stub", "rollout_ids": []}
+    for code_id, (role, code) in named.items():
+        yield shared | {"code_id": code_id, "code": code, "role": role, "rollout_ids": []}
+
+
+@step()
+def as_programs(rows: pa.Table) -> pa.Table:
+    """Make a grid of rows that bring their own tests: `id`, `rollout_id`, `code`, `tests`."""
+    made = [
+        {
+            **row,
+            "code_id": row["rollout_id"],
+            "test_ids": [str(place) for place in range(len(row["tests"]))],
+            "role": "program",
+            "rollout_ids": [row["rollout_id"]],
+        }
+        for row in rows.to_pylist()
+    ]
+    return pa.Table.from_pylist(made, _GRID)
 
 
 def execute(

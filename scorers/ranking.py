@@ -28,7 +28,7 @@ from scorers.programs import PassMatrix, pass_matrix, trivial_tests
 from scorers.rank_files import Task, index_tasks, read_rankings, read_tasks
 
 _VERSION = 1  # raise it when the same input may rank otherwise
-_METHODS: dict[str, Callable[..., Ranking]] = {
+METHODS: dict[str, Callable[..., Ranking]] = {
     "b4": b4,
     "codet": codet,
     "codedpo": codedpo,
@@ -140,7 +140,7 @@ def _rank_task(task: Task, how: _How, box: Any) -> dict[str, Any]:
     found = [code for code in codes if code is not None]
     matrix = pass_matrix(found, useful, sandbox=box, entry_point=entry_point)
     weights = matrix.programs.copies if how.counted == "samples" else None
-    ranking = _METHODS[how.method](matrix.passed, weights=weights, **how.options)
+    ranking = METHODS[how.method](matrix.passed, weights=weights, **how.options)
     samples = _samples_of(matrix, places)
     best = _best(matrix, ranking)
     first = samples[best[0]][0] if best else None
@@ -215,7 +215,7 @@ def _single_tests(given: Sequence[str], entry_point: str | None) -> tuple[list[s
 
 def _options(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Check options against the method's signature; return all of them, defaults included."""
-    function = _METHODS[method]
+    function = METHODS[method]
     kinds = get_type_hints(function)
     known = {
         name: parameter.default

@@ -29,6 +29,10 @@ def prefect_server() -> Iterator[str]:
 
     with serving():
         yield PREFECT_API_URL.value()
+
+
+def pytest_unconfigure() -> None:
+    """Remove the session's Prefect home."""
     shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
 
 

@@ -128,8 +128,8 @@ def _vllm_processes(session: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL", "SIGKILL while starting"])
-def test_no_process_is_left(tiny_model: Path, how: str) -> None:
-    """Interrupted or killed outright, the owner ends at once and vLLM's processes with it."""
+def test_no_process_is_left(tiny_model: Path, tmp_path: Path, how: str) -> None:
+    """Interrupted or killed, the owner ends at once, and vLLM's processes and sockets with it."""
     code = f"""
 import asyncio, signal
 from pipeline.engines.host import on_engine
@@ -144,6 +144,7 @@ if __name__ == "__main__":
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         start_new_session=True,
     )
     assert owner.stdout is not None
@@ -156,6 +157,9 @@ if __name__ == "__main__":
     owner.wait(60)
     owner.stdout.close()
     deadline = time.monotonic() + 20
-    while (left := _vllm_processes(owner.pid)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        left = [*_vllm_processes(owner.pid), *tmp_path.glob("*/*")]
+        if not left:
+            break
         time.sleep(0.2)
     assert left == []

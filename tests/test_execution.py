@@ -167,4 +167,4 @@ def test_generations_chain_on_columns(tmp_path: Path, prefect_server: str) -> No
     assert set(cells.table()["id"].to_pylist()) == {f"s{i}" for i in range(6)}
     held = programs.table()
     assert held["topic"].to_pylist() == [f"topic of {t}" for t in held["text"].to_pylist()]
-    assert all(len(parents) == 2 for parents in held["parents"].to_pylist())
+    assert all(len(parents) == 3 for parents in held["parents"].to_pylist())

@@ -3,9 +3,9 @@
     python -m flows.synthesis.train_nano --out data/nano --tokens 12000000
 
 A stage is one thing that a recipe asks of a model. A recipe that asks something new adds an entry
-to `STAGES`: a name, a share (shares are relative), and a function that draws one example. `--stop-at 0.1`
-and `--stop-at 0.4` rebuild the early and the middle checkpoint: the same run, cut short. A killed
-run goes on with the same command; its state lies in `--state`, outside the model's folder.
+to `STAGES`: a name, a share (they are relative), and a function that draws one example. `--stop-at
+0.1` and `--stop-at 0.4` rebuild the early and the middle checkpoint: the same run, cut short. A
+killed run goes on with the same command; its state lies in `--state`, outside the model's folder.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from flows.rejection.dart_math import SOLVE
 from flows.synthesis.code_stages import CODE_STAGES
 from flows.synthesis.repair_stages import REPAIR_STAGES
-from pipeline.nano_model import Example, Run, build_model, build_tokenizer, save, train
+from pipeline.nano_model import Example, Run, build_model, build_tokenizer, load, save, train
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
 from pipeline.prompts import WRITE_PROGRAM, WRITE_TESTS, render
 
@@ -95,8 +95,11 @@ def main() -> None:
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     run = Run(lambda index: draw_chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
-    tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
-    model = build_model(tokenizer, args.seed)
+    if args.start:
+        model, tokenizer = load(args.start)
+    else:
+        tokenizer = build_tokenizer([example for i in range(6) for example in run.examples(i)])
+        model = build_model(tokenizer, args.seed)
     seen = train(model, tokenizer, run, args.state)
     save(model, tokenizer, args.out)
     logging.getLogger(__name__).info("wrote %s after %d tokens", args.out, seen)
@@ -105,6 +108,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the built-in nano model.")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="a saved model to train on; else from nothing")
     parser.add_argument("--tokens", type=int, default=12_000_000, help="length of the schedule")
     parser.add_argument("--stop-at", type=float, default=1.0, help="fraction of the schedule")
     parser.add_argument("--seed", type=int, default=0)

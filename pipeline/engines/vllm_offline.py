@@ -8,8 +8,9 @@ tokenized once for all trials, and vLLM reports a request only when it is finish
 import asyncio
 import logging
 import os
-import secrets
+import shutil
 import subprocess
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ class VllmOffline:
         self._what, self._options = what, options
         self._llm: Any = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._sockets = ""  # a folder of vLLM's own; its path also marks vLLM's processes
         self._in_flight = InFlight(self._answer)
 
     @cached_property
@@ -90,13 +92,14 @@ class VllmOffline:
             self._guard.kill()
             self._guard.communicate()
             self._guard = None
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _load(self) -> None:
         folder = locate(self._what)
         _log.info("loading %s from %s", self.model, folder)  # digests the weights, off the loop
-        mark = secrets.token_hex(8)
-        self._guard = _guard(mark)
-        with _starting, _surroundings(mark):
+        self._sockets = tempfile.mkdtemp(prefix="tamis-vllm-")
+        self._guard = _guard(self._sockets)
+        with _starting, _surroundings(self._sockets):
             from vllm import AsyncEngineArgs
             from vllm.platforms import current_platform
             from vllm.usage.usage_lib import UsageContext
@@ -165,7 +168,7 @@ def _parameters(sampling: Sampling, seed: int, room: int) -> Any:
 
 
 @contextmanager
-def _surroundings(mark: str) -> Iterator[None]:
+def _surroundings(sockets: str) -> Iterator[None]:
     """Give vLLM its settings and take back what it leaves in our environment.
 
     It sets LD_PRELOAD for its workers, which programs that we start later must not inherit.
@@ -173,7 +176,7 @@ def _surroundings(mark: str) -> Iterator[None]:
     import huggingface_hub  # noqa: F401  # before HF_HUB_OFFLINE, which it reads once for all
 
     before = dict(os.environ)
-    os.environ.update(_SETTINGS | before | {"TAMIS_VLLM_OF": mark})  # its processes inherit these
+    os.environ.update(_SETTINGS | before | {"VLLM_RPC_BASE_PATH": sockets})  # for its processes
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -184,11 +187,11 @@ def _surroundings(mark: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _guard(mark: str) -> subprocess.Popen[bytes]:
-    """Start a shell that ends every process marked in its environment once this one is gone.
+def _guard(sockets: str) -> subprocess.Popen[bytes]:
+    """Start a shell that ends every process with these sockets once this one is gone.
 
-    vLLM's processes outlive a SIGKILL of their parent, also in the middle of a start. The shell
-    notices because its standard input closes.
+    vLLM's processes and sockets outlive a SIGKILL of their parent, also in the middle of a start.
+    The shell notices because its standard input closes.
     """
     script = """
         cat
@@ -198,9 +201,11 @@ def _guard(mark: str) -> subprocess.Popen[bytes]:
                 kill -$signal "${pid%/environ}"
             done
             sleep 5
-        done"""
+        done
+        rm -rf "$1"
+    """
     return subprocess.Popen(
-        ["/bin/sh", "-c", script, "guard", mark],
+        ["/bin/sh", "-c", script, "guard", sockets],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

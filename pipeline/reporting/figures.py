@@ -90,7 +90,8 @@ def measure(record: Record) -> Figures:
     if trials is None:
         return Figures(prompts=len(prompts) if prompts is not None else 0)
     each = _per_prompt(trials)
-    if prompts is None:
+    if prompts is None or prompts.join(each, on="id", how="semi").is_empty():
+        # What was sampled are rows that the run itself made (tasks out of snippets, say).
         none = pl.lit(None, pl.String)
         prompts = each.select("id", level=none, source=none)
     each = prompts.join(each, on="id", how="left", maintain_order="left").with_columns(

@@ -21,13 +21,33 @@ def scan_trials(record: Record) -> pl.LazyFrame | None:
     every = pl.concat(parts, how="diagonal_relaxed")
     if "target" not in record.columns("rollouts"):
         every = every.with_columns(target=pl.lit(None, pl.Int32))
-    light = every.select(
-        "rollout_id", "id", "trial", "verdict", "reason", "n_tokens", "target", "counted"
+    light = _with_verdicts(
+        record,
+        every.select(
+            "rollout_id", "id", "trial", "verdict", "reason", "n_tokens", "target", "counted"
+        ),
     )
     kept = kept_ids(record).lazy().with_columns(kept=True)
     return light.join(kept, on="rollout_id", how="left").with_columns(
         pl.col("kept").fill_null(value=False)
     )
+
+
+def _with_verdicts(record: Record, trials: pl.LazyFrame) -> pl.LazyFrame:
+    """Take verdicts from the first later step that gave some: code is judged after sampling."""
+    for stage in record.stages:
+        opened = record.open(stage.name) if stage.name != "rollouts" else None
+        if opened is None or not {"rollout_id", "verdict"} <= set(record.columns(stage.name)):
+            continue
+        judged = pl.col("verdict") != "unverified"
+        said = opened.scan().filter(judged).select("rollout_id", said="verdict", why="reason")
+        said = said.join(trials, on="rollout_id", how="semi")
+        if not collect(said.head(1)).is_empty():
+            joined = trials.join(said, on="rollout_id", how="left")
+            verdict = pl.coalesce("said", "verdict")
+            reason = pl.when(pl.col("said").is_null()).then("reason").otherwise("why")
+            return joined.with_columns(verdict=verdict, reason=reason).drop("said", "why")
+    return trials
 
 
 def kept_ids(record: Record) -> pl.DataFrame:
