@@ -42,12 +42,18 @@ def read_prompts(
     """
     if source == BUILT_IN:
         return _built_in(limit or _BUILT_IN_ROWS, seed)
-    rows = _read_file(source) if _FILE.search(source) else _read_hub(source, subset, split)
-    if not len(rows):
-        raise UserError(f"prompts '{source}': 0 rows; give a source that holds some")
+    rows = read_source(source, subset, split)
     if limit:
         rows = rows.slice(0, limit)
     return _as_prompts(rows, source, columns or {}, skip_bad)
+
+
+def read_source(source: str, subset: str = "", split: str = "train") -> pa.Table:
+    """Read a local file, or a dataset of the hub, as it is; UserError if it holds no rows."""
+    rows = _read_file(source) if _FILE.search(source) else _read_hub(source, subset, split)
+    if not len(rows):
+        raise UserError(f"'{source}': 0 rows; give a source that holds some")
+    return rows
 
 
 def _built_in(n: int, seed: int) -> Sifted:
@@ -70,7 +76,7 @@ def _read_hub(name: str, subset: str, split: str) -> pa.Table:
     except Exception as error:  # the library raises a dozen unrelated types for "cannot have it"
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         raise UserError(
-            f"prompts '{name}': neither a local file nor a dataset that can be loaded "
+            f"'{name}': neither a local file nor a dataset that can be loaded "
             f"({type(error).__name__}: {first}); give a .jsonl, .parquet or .csv file, a hub name "
             f"with subset= and split=, or {BUILT_IN}"
         ) from None
@@ -91,7 +97,7 @@ def _as_prompts(rows: pa.Table, source: str, columns: Mapping[str, str], skip_ba
             "id": pa.array(ids, pa.string()),
             "messages": pa.array(messages, MESSAGES),
             "source": pa.array([Path(source).name] * len(rows), pa.string()),
-            "meta": pa.array(_meta(rows, {prompt_name, answer_name, id_name}), pa.string()),
+            "meta": pa.array(other_columns(rows, {prompt_name, answer_name, id_name}), pa.string()),
             "answer": pa.array(answers, pa.string()),
         }
     )
@@ -130,7 +136,8 @@ def _final(value: Any) -> str:
     return "" if value is None else str(value).rpartition(_AFTER)[2].strip()
 
 
-def _meta(rows: pa.Table, used: set[str | None]) -> list[str]:
+def other_columns(rows: pa.Table, used: set[str | None]) -> list[str]:
+    """Return what no role took, a JSON object a row."""
     rest = rows.select([name for name in rows.column_names if name not in used])
     if rest.num_columns == 0:
         return ["{}"] * len(rows)
