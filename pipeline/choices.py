@@ -64,18 +64,28 @@ def score(rows: pa.Table, *, scorer: Scorer, settings: Mapping[str, Any] = {}) -
     return pa.table({"id": rows["id"], scorer.__name__: found})
 
 
+@step()
+def facts(rows: pa.Table) -> pa.Table:
+    """Return what selectors may read of a pool without its text: id, source, task, characters."""
+    said = [
+        sum(len(turn["content"] or "") for turn in turns if turn["role"] == "assistant")
+        for turns in rows["messages"].to_pylist()
+    ]
+    return rows.select(["id", "source", "task"]).append_column("chars", pa.array(said, pa.int64()))
+
+
 def choices(
     ids: Sequence[str],
     chosen: np.ndarray,
     *,
     scores: np.ndarray | None = None,
     reasons: Mapping[str, np.ndarray] | None = None,
-    **said: Any,
-) -> pa.Table:
+    **said: Sequence[Any] | np.ndarray,
+) -> Sifted:
     """Write down what a method decided: `chosen` rows in order, and why others were left out.
 
     reasons: bool[rows] by name, the first true one counts; rows without any are not listed. `said`:
-    further columns, a value a row of the pool.
+    further columns, a value a row of the pool (of floats, NaN is null).
     """
     ranks = np.full(len(ids), -1, dtype=np.int64)
     ranks[chosen] = np.arange(len(chosen))
@@ -91,7 +101,9 @@ def choices(
         "score": pa.array(values[listed], pa.float64(), mask=~np.isfinite(values[listed])),
         "reason": pa.array(why[listed].tolist(), pa.string()),
     }
-    return pa.table(table | {k: pa.array([v[i] for i in listed]) for k, v in said.items()})
+    said_of = {k: pa.array([v[i] for i in listed], from_pandas=True) for k, v in said.items()}
+    left = len(ids) - len(listed)
+    return Sifted(pa.table(table | said_of), {NOT_CHOSEN: left} if left else {})
 
 
 @step(whole=("chosen",))

@@ -26,14 +26,15 @@ from pipeline.pools import text_of
 from pipeline.selection.clusters import assign, k_means
 from pipeline.selection.meaning import find_echoes
 from pipeline.selection.minhash import NearIndex
+from pipeline.schema import Sifted
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
-from scorers.embeddings import features
+from scorers.features import features
 
 
 @step(scope="dataset")
-def find_repeats(pool: pa.Table, existing: Sequence[pa.Table], *, near: float) -> pa.Table:
+def find_repeats(pool: pa.Table, existing: Sequence[pa.Table], *, near: float) -> Sifted:
     """Choose the rows that repeat neither a row of `existing` nor a kept row of lower id."""
     index = NearIndex(near)
     for table in existing:
@@ -63,7 +64,7 @@ def find_paraphrases(
     clusters: int,
     rule: Literal["kept_only", "earlier"],
     seed: int,
-) -> pa.Table:
+) -> Sifted:
     """Choose the rows whose cosine to one before them in their cluster is at most 1 - epsilon."""
     ids = pool["id"].to_pylist()
     held = vectors.take(ids)
@@ -90,7 +91,7 @@ def dedup(
     limit: int = 0,
     near: float = 0.8,
     meaning: float = 0.0,
-    model: str = "data/nano",
+    encoder: str = "data/nano",
     clusters: int = 64,
     mode: Literal["sound", "paper"] = "sound",
     seed: int = 0,
@@ -98,13 +99,13 @@ def dedup(
     """Drop repeats: the same text, nearly the same words, and with `meaning` the same sense.
 
     near: Jaccard similarity of word 5-grams from which two rows are one. meaning: the cosine
-    distance below which they are (0: off); it depends on `model`, so look at what left first.
+    distance below which they are (0: off); it depends on `encoder`, so look at what left first.
     """
     rows = load_pool(pool, columns, subset, split, limit, seed)
     held = [load_pool(existing, columns, subset, split, seed=seed, into="existing")] * bool(existing)
     kept = select(rows, find_repeats(rows, held, near=near, into="choices"))
     if meaning:
-        vectors = features(kept, model=model)
+        vectors = features(kept, model=encoder)
         rule = "earlier" if mode == "paper" else "kept_only"
         same = {"epsilon": meaning, "clusters": clusters, "rule": rule, "seed": seed}
         found = find_paraphrases(kept, vectors=vectors, into="choices_by_meaning", **same)
