@@ -6,6 +6,7 @@ that it does not name was simply not chosen.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.pools import read_pool
 from pipeline.schema import POOL, SFT, Scorer, Sifted, check, digest
 from pipeline.shards import Shards
 from pipeline.steps import active_run, step
+from pipeline.vectors import Identity
 
 NOT_CHOSEN = "not_chosen"
 _POOL_ROWS = 32_768  # a shard
@@ -62,6 +64,11 @@ def score(rows: pa.Table, *, scorer: Scorer, settings: Mapping[str, Any] = {}) -
             f"{len(rows)} rows; it must give one float64 a row"
         )
     return pa.table({"id": rows["id"], scorer.__name__: found})
+
+
+def feature_folder(name: str, identity: Identity) -> Path:
+    """Return where the run keeps vectors of this identity: another identity, another folder."""
+    return active_run().folder / "features" / f"{name}-{digest(list(identity))[:12]}"
 
 
 @step()

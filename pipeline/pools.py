@@ -20,7 +20,7 @@ _PROMPTS = ("prompt", "instruction", "question", "problem", "query")
 _COMPLETIONS = ("completion", "response", "output", "answer", "solution")
 _TEXTS = ("text", "content", "document")
 _SHAREGPT = {"human": "user", "gpt": "assistant"}
-_ROLES = ("messages", "prompt", "input", "completion", "text", "id", "source", "task")
+_ROLES = ("messages", "prompt", "input", "completion", "text", "source", "task")
 
 
 def read_pool(
@@ -35,10 +35,11 @@ def read_pool(
 ) -> Sifted:
     """Read rows into POOL; the first of equal ones stays, empty ones leave, both counted.
 
-    `columns` maps messages, prompt, input, completion, text, id, source, task to the user's names.
-    Ids are the user's own or digests of the messages; `source` defaults to the file's name, `task`
-    to the source. `aim`: of the built-in world, queries instead of a pool. Raises UserError for a
-    missing column and for an id on rows that differ.
+    `columns` maps messages, prompt, input, completion, text, source, task to the user's names. Ids
+    are digests of the messages, so that what was computed for a row holds as long as its text does;
+    the user's own stay in `meta`, with all other columns. `source` defaults to the file's name,
+    `task` to the source. `aim`: of the built-in world, queries instead of a pool. Raises UserError
+    for a missing column.
     """
     if source == BUILT_IN:
         from pipeline.nano_pool import nano_pool, nano_queries
@@ -68,7 +69,7 @@ def _choose(rows: pa.Table, source: str, columns: Mapping[str, str]) -> dict[str
         found = columns.get(role) or next((name for name in names if name in have), None)
         return {role: found} if found else {}
 
-    found = {key: v for role in ("id", "source", "task") for key, v in usual(role, [role]).items()}
+    found = {key: v for role in ("source", "task") for key, v in usual(role, [role]).items()}
     chat, text = usual("messages", _CHATS), usual("text", _TEXTS)
     pair = {**usual("prompt", _PROMPTS), **usual("completion", _COMPLETIONS)}
     if chat and not {"prompt", "completion", "text"} & set(columns):
@@ -89,11 +90,10 @@ def _as_pool(rows: pa.Table, source: str, roles: Mapping[str, str]) -> Sifted:
     name = Path(source).name
     sources = [str(row[roles["source"]]) if "source" in roles else name for row in read]
     tasks = [str(row[roles["task"]]) for row in read] if "task" in roles else sources
-    own = [str(row[roles["id"]]) for row in read] if "id" in roles else None
-    digests = [digest(one) for one in messages]
+    ids = [digest(one) for one in messages]
     meta = other_columns(rows, set(roles.values()))
-    table = pa.table([own or digests, messages, sources, tasks, meta], schema=POOL)
-    reasons = _reasons(messages, own or digests, digests, source)
+    table = pa.table([ids, messages, sources, tasks, meta], schema=POOL)
+    reasons = _reasons(messages, ids)
     keep = pa.array([reason is None for reason in reasons], pa.bool_())
     dropped = {r: reasons.count(r) for r in ("duplicate", "empty") if r in reasons}
     return Sifted(table.filter(keep), dropped)
@@ -121,24 +121,12 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reasons(
-    messages: Sequence[Sequence[Mapping[str, str]]],
-    ids: Sequence[str],
-    digests: Sequence[str],
-    source: str,
+    messages: Sequence[Sequence[Mapping[str, str]]], ids: Sequence[str]
 ) -> list[str | None]:
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     reasons: list[str | None] = []
-    for turns, one, content in zip(messages, ids, digests, strict=True):
-        if not any(turn["content"].strip() for turn in turns if turn["role"] == "assistant"):
-            reasons.append("empty")  # no answer: nothing to learn
-            continue
-        if seen.setdefault(one, content) != content:
-            raise UserError(f"'{source}': id '{one}' is on rows that differ; give each its own")
-        reasons.append(None)
-    firsts: set[str] = set()
-    for place, one in enumerate(ids):
-        if reasons[place] is None and one in firsts:
-            reasons[place] = "duplicate"
-        firsts.add(one)
+    for turns, one in zip(messages, ids, strict=True):
+        answered = any(t["content"].strip() for t in turns if t["role"] == "assistant")
+        reasons.append(("duplicate" if one in seen else None) if answered else "empty")
+        seen.add(one)
     return reasons
-

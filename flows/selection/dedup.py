@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.choices import choices, load_pool, select, to_rows
+from pipeline.choices import choices, feature_folder, load_pool, select, to_rows
 from pipeline.pools import text_of
 from pipeline.selection.clusters import assign, k_means
 from pipeline.selection.meaning import find_echoes
@@ -30,6 +30,7 @@ from pipeline.schema import Sifted
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
+from scorers.embeddings import embedding_encoder
 from scorers.features import features
 
 
@@ -102,10 +103,13 @@ def dedup(
     distance below which they are (0: off); it depends on `encoder`, so look at what left first.
     """
     rows = load_pool(pool, columns, subset, split, limit, seed)
-    held = [load_pool(existing, columns, subset, split, seed=seed, into="existing")] * bool(existing)
+    held = []
+    if existing:
+        held = [load_pool(existing, columns, subset, split, seed=seed, into="existing")]
     kept = select(rows, find_repeats(rows, held, near=near, into="choices"))
     if meaning:
-        vectors = features(kept, model=encoder)
+        reader = embedding_encoder(encoder)
+        vectors = features(kept, reader, feature_folder("kept", reader.identity))
         rule = "earlier" if mode == "paper" else "kept_only"
         same = {"epsilon": meaning, "clusters": clusters, "rule": rule, "seed": seed}
         found = find_paraphrases(kept, vectors=vectors, into="choices_by_meaning", **same)

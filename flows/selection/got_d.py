@@ -20,13 +20,14 @@ Ran on: built-in world, nano model
 import numpy as np
 import pyarrow as pa
 
-from pipeline.choices import choices, facts, load_pool, select, to_rows
+from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
 from pipeline.schema import Sifted
 from pipeline.selection.transport import calibrate, solve_transport
 from pipeline.selectors import apportion, top_k
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
+from scorers.embeddings import embedding_encoder
 from scorers.features import features
 
 
@@ -84,10 +85,11 @@ def got_d(
     """
     rows = load_pool(pool, columns, subset, split, limit, seed)
     aims = load_pool(queries, query_columns, seed=seed, aim=True, into="queries")
+    reader = embedding_encoder(encoder)
     found = choose_by_slope(
         facts(rows),
-        vectors=features(rows, model=encoder),
-        target=features(aims, model=encoder, into="query_features"),
+        vectors=features(rows, reader, feature_folder("pool", reader.identity)),
+        target=features(aims, reader, feature_folder("queries", reader.identity)),
         n=n,
         contrast=contrast,
         epsilon=epsilon,

@@ -22,13 +22,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.choices import choices, facts, load_pool, select, to_rows
+from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
 from pipeline.schema import Sifted
 from pipeline.selection.rotation import rotate
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
 from scorers.features import features
+from scorers.hidden_states import hidden_encoder
 
 
 @step(scope="dataset")
@@ -81,8 +82,9 @@ def rds_plus(
     """
     rows = load_pool(pool, columns, subset, split, limit, seed)
     aims = load_pool(queries, query_columns, seed=seed, aim=True, into="queries")
-    vectors = features(rows, "weighted", model=encoder)
-    asked = features(aims, "weighted", model=encoder, into="query_features")
+    reader = hidden_encoder(encoder, how="weighted")
+    vectors = features(rows, reader, feature_folder("pool", reader.identity))
+    asked = features(aims, reader, feature_folder("queries", reader.identity))
     found = take_turns(
         facts(rows), aims, vectors=vectors, asked=asked, n=n, order=order, into="choices"
     )
