@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
 from pipeline.engines.checkpoint import identify, locate
 from pipeline.vectors import Identity
+from scorers.conversations import COLUMNS, turns_of
+from scorers.features import Encoder
 
 _log = logging.getLogger(__name__)
 _TINY = 1e-12
@@ -34,6 +37,28 @@ def embed(texts: Sequence[str], *, model: str, batch: int = 32) -> np.ndarray:
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         found[full] = vectors / np.where(lengths > _TINY, lengths, np.nan)
     return found
+
+
+def text_encoder(
+    model: str,
+    *,
+    of: Literal["all", "user"] = "all",
+    batch: int = 32,
+    dtype: Literal["float16", "float32"] = "float32",
+) -> Encoder:
+    """Make the encoder of rows' texts for `scorers.features.features`.
+
+    of: the contents of all turns, or of the user's only, with an empty line between two.
+    """
+
+    def encode(rows: pa.Table) -> np.ndarray:
+        wanted = [
+            [t for t in turns_of(r) if of == "all" or t["role"] == of] for r in rows.to_pylist()
+        ]
+        texts = ["\n\n".join(turn["content"] or "" for turn in turns) for turns in wanted]
+        return embed(texts, model=model, batch=batch)
+
+    return Encoder(embedding_identity(model, template=f"text/{of}", dtype=dtype), COLUMNS, encode)
 
 
 def embedding_identity(
