@@ -30,7 +30,7 @@ from pipeline.schema import Sifted
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
-from scorers.embeddings import embedding_encoder
+from scorers.embeddings import text_encoder
 from scorers.features import features
 
 
@@ -108,7 +108,7 @@ def dedup(
         held = [load_pool(existing, columns, subset, split, seed=seed, into="existing")]
     kept = select(rows, find_repeats(rows, held, near=near, into="choices"))
     if meaning:
-        reader = embedding_encoder(encoder)
+        reader = text_encoder(encoder)
         vectors = features(kept, reader, feature_folder("kept", reader.identity))
         rule = "earlier" if mode == "paper" else "kept_only"
         same = {"epsilon": meaning, "clusters": clusters, "rule": rule, "seed": seed}

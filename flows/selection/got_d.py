@@ -27,7 +27,7 @@ from pipeline.selectors import apportion, top_k
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
-from scorers.embeddings import embedding_encoder
+from scorers.embeddings import text_encoder
 from scorers.features import features
 
 
@@ -85,7 +85,7 @@ def got_d(
     """
     rows = load_pool(pool, columns, subset, split, limit, seed)
     aims = load_pool(queries, query_columns, seed=seed, aim=True, into="queries")
-    reader = embedding_encoder(encoder)
+    reader = text_encoder(encoder)
     found = choose_by_slope(
         facts(rows),
         vectors=features(rows, reader, feature_folder("pool", reader.identity)),
