@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.selection.matching import blend, per_group, stream_scores
+from pipeline.selection.matching import blend, stream_scores
 from pipeline.shards import Shards
 from scorers.conversations import encode_turns
 from scorers.features import features
@@ -163,24 +163,30 @@ def test_rows_without_a_reply_have_no_gradient(warm: list[Checkpoint]) -> None:
 
 
 def test_less_end_to_end(warm: list[Checkpoint], tmp_path: Path) -> None:
-    """Features of both checkpoints, blended: every query's own copy in the pool ranks first."""
+    """Features of both checkpoints, blended by rate: a query's copy in the pool ranks first."""
     chats = conversations(10)
     pool = Shards.write(
         tmp_path / "pool", chats.append_column("id", pa.array([f"p{i}" for i in range(10)]))
     )
-    queries = Shards.write(tmp_path / "q", chats.slice(2, 2).append_column("id", pa.array("ab")))
-    streams = []
+    queries = Shards.write(tmp_path / "q", chats.slice(2, 1).append_column("id", pa.array(["q"])))
+    made = []
     for number, checkpoint in enumerate(warm):
-        parts = [
+        pair = [
             features(
                 rows,
-                gradient_encoder(checkpoint, side=side, width=1024, mode="epsilon_outside"),
+                gradient_encoder(checkpoint, side=side, width=1024),
                 tmp_path / f"{side}-{number}",
             )
             for rows, side in ((pool, "pool"), (queries, "queries"))
         ]
-        streams.append(stream_scores(*parts))
-    ((_, scores),) = list(blend(streams, checkpoint_weights(warm)))
-    assert scores.shape == (10, 2) and np.isfinite(scores).all()
-    best = per_group(scores, ["task", "task"], how="mean").max(axis=1)
-    assert best.shape == (10,)
+        made.append(pair)
+    ids = made[0][0].ids()
+
+    def scores(weights: np.ndarray) -> np.ndarray:
+        ((_, found),) = blend([stream_scores(*pair) for pair in made], weights)
+        return found[:, 0]
+
+    blended = scores(checkpoint_weights(warm))
+    assert ids[int(blended.argmax())] == "p2"
+    ((_, first),) = stream_scores(*made[0])
+    assert scores(np.array([1.0, 0.0])) == pytest.approx(first[:, 0])
