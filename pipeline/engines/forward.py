@@ -19,9 +19,14 @@ _LOGITS_AT_ONCE = 1 << 27  # floats: half a gigabyte
 
 @lru_cache(maxsize=1)
 def load_causal(what: str) -> tuple[Any, Any]:
-    """Load (model, tokenizer) of a folder or hub name: bfloat16 on a GPU, float32 on the CPU.
+    """Load (model, tokenizer), to be read only: they stay loaded until others are asked for."""
+    return open_causal(what)
 
-    The model stays loaded until another is asked for. UserError if transformers cannot load it.
+
+def open_causal(what: str) -> tuple[Any, Any]:
+    """Load (model, tokenizer) of a folder or hub name anew, for someone who changes the model.
+
+    bfloat16 on a GPU, float32 on the CPU. UserError if transformers cannot load it.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
