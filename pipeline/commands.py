@@ -34,7 +34,7 @@ def list_recipes(chosen: argparse.Namespace) -> None:
 
 def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Return the recipe's flow and the parameters given by file and flags; flags win."""
-    from pipeline.catalog import load_recipe, read_settings
+    from pipeline.catalog import load_recipe, parameters_of, read_settings
     from pipeline.runs import read_config
 
     configured, given = read_config(chosen.config) if chosen.config else (None, {})
@@ -46,9 +46,10 @@ def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     given |= read_settings(chosen.set)
     if chosen.limit is not None:
         given["limit"] = chosen.limit
-    if "model" not in given:
+    recipe = load_recipe(name)
+    if "model" in parameters_of(recipe) and "model" not in given:
         print(_NANO, file=sys.stderr)
-    return load_recipe(name), given
+    return recipe, given
 
 
 def run_recipe(chosen: argparse.Namespace) -> None:

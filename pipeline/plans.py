@@ -34,6 +34,7 @@ class Plan:
     expands: bool
     journal: bool
     free: tuple[str, ...]
+    whole: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,7 +51,8 @@ class Plan:
         """Shards to make; UserError if the inputs are not aligned."""
         if self.scope == "dataset":
             return 1
-        named = [(name, one) for name, shards in self.inputs.items() for one in shards]
+        aligned = {n: shards for n, shards in self.inputs.items() if n not in self.whole}
+        named = [(name, one) for name, shards in aligned.items() for one in shards]
         (first_name, first), *others = named
         for name, other in others:
             if (other.layout, len(other)) != (first.layout, len(first)):
@@ -73,7 +75,7 @@ class Plan:
     def made_by(self, i: int) -> dict[str, Any]:
         """Everything that shard i is made from, as JSON; its digest is the shard's key."""
         chosen = {
-            name: [[one.checksum(j) for j in self._numbers(one, i)] for one in shards]
+            name: [[one.checksum(j) for j in self._numbers(name, one, i)] for one in shards]
             for name, shards in self.inputs.items()
         }
         return {
@@ -83,14 +85,17 @@ class Plan:
             "inputs": chosen,
         }
 
-    def _numbers(self, shards: Shards, i: int) -> range:
-        return range(len(shards)) if self.scope == "dataset" else range(i, i + 1)
+    def _is_whole(self, name: str) -> bool:
+        return self.scope == "dataset" or name in self.whole
+
+    def _numbers(self, name: str, shards: Shards, i: int) -> range:
+        return range(len(shards)) if self._is_whole(name) else range(i, i + 1)
 
     def read(self, i: int) -> inspect.BoundArguments:
         """The function's arguments for shard i, tables in place of datasets."""
         bound = inspect.BoundArguments(self.bound.signature, self.bound.arguments.copy())
         for name, shards in self.inputs.items():
-            whole = self.scope == "dataset"
+            whole = self._is_whole(name)
             tables = tuple(one.table() if whole else one.shard(i) for one in shards)
             single = isinstance(bound.arguments[name], Shards)
             bound.arguments[name] = tables[0] if single else tables
@@ -186,6 +191,8 @@ def as_datasets(value: Any) -> tuple[Shards, ...]:
 
 
 def _as_json(value: Any, where: str) -> Any:
+    if hasattr(value, "fingerprint"):  # features, say: too large for a table, known by content
+        return f"{type(value).__name__} {value.fingerprint}"
     if callable(value) and hasattr(value, "version"):
         return f"{value.__name__}@{value.version}"
     if isinstance(value, Mapping):

@@ -32,6 +32,13 @@ PROMPTS = pa.schema(
     [("id", pa.string()), ("messages", MESSAGES), ("source", pa.string()), ("meta", pa.string())]
 )
 
+# Rows with answers: what selection chooses from, and the queries that it aims at. `task` says what
+# a row is an example of.
+POOL = pa.schema(
+    [("id", pa.string()), ("messages", MESSAGES)]
+    + [(name, pa.string()) for name in ("source", "task", "meta")]
+)
+
 ROLLOUTS = pa.schema(
     [
         ("rollout_id", pa.string()),

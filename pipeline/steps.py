@@ -71,20 +71,21 @@ def step(
     expands: bool = False,
     journal: bool = False,
     free: tuple[str, ...] = (),
+    whole: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Lift `f(table, ..., *, **json) -> Table | Sifted` to datasets; with tables it stays `f`.
 
     The output goes to the run's folder under the function's name, or `into`. scope "shard" calls it
     once a shard on aligned inputs, "dataset" once on whole tables. Rows in (of the first input) =
     rows kept + rows dropped, unless it `expands`. `journal` gives it keywords `journal` and
-    `previous` (rows of an earlier version, or None). `free` parameters do not enter the digest.
-    Only EngineError and OSError are retried.
+    `previous` (rows of an earlier version, or None). `free` parameters do not enter the digest;
+    `whole` inputs are given whole to each shard. Only EngineError and OSError are retried.
     """
 
     def lift(function: Callable[..., Any]) -> Callable[..., Any]:
         given = {"journal", "previous"} if journal else set()
-        whole = inspect.signature(function)
-        own = whole.replace(parameters=[p for n, p in whole.parameters.items() if n not in given])
+        full = inspect.signature(function)
+        own = full.replace(parameters=[p for n, p in full.parameters.items() if n not in given])
 
         @wraps(function)
         def lifted(*arguments: Any, into: str | None = None, **keywords: Any) -> Any:
@@ -93,7 +94,7 @@ def step(
             bound = own.bind(*arguments, **keywords)
             bound.apply_defaults()
             folder = active_run().claim(into or function.__name__)
-            plan = Plan(function, bound, folder, version, scope, expands, journal, free)
+            plan = Plan(function, bound, folder, version, scope, expands, journal, free, whole)
             return _run(plan, retries)
 
         lifted.version = version  # type: ignore[attr-defined]
