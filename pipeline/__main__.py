@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import commands as bodies
-from pipeline.errors import TamisError, UserError
+from pipeline.errors import Stopped, TamisError, UserError
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_strangers()
         return int(chosen.command(chosen) or 0)
+    except Stopped as error:
+        print(f"tamis: {error}; the same command goes on from here", file=sys.stderr)
+        return 130
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 
+_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 _SHOWN = 20  # faulty references that audit prints
 _NANO = (
     "No model was named: using the built-in nano model (data/nano), which is small and often "
@@ -51,8 +52,9 @@ def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return load_recipe(name), given
 
 
-def run_recipe(chosen: argparse.Namespace) -> None:
+def run_recipe(chosen: argparse.Namespace) -> int:
     """Run a recipe, or finish a run that was stopped."""
+    from pipeline.interrupts import stopping
     from pipeline.reporting.show import summarise
     from pipeline.runs import execute
     from pipeline.steps import Run
@@ -64,7 +66,12 @@ def run_recipe(chosen: argparse.Namespace) -> None:
     dataset = execute(recipe, given, run)
     _print_rows(dataset, chosen.rows)
     print(summarise(folder))
+    if stopping():
+        said = "tamis: stopped early with a valid, partial set; the same command goes on from here"
+        print(said, file=sys.stderr)
+        return _INTERRUPTED
     print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return 0
 
 
 def preview(chosen: argparse.Namespace) -> None:

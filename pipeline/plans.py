@@ -113,7 +113,7 @@ def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     sifted = _call_with_journal(plan, i, bound, sources) if plan.journal else _call(plan, bound)
     rows_in = sum(map(len, sources))
     _check_count(plan, rows_in, sifted)
-    made_by = plan.made_by(i)
+    made_by = plan.made_by(i) | ({} if sifted.whole else {"stopped": True})
     facts = {**made_by, "of": len(plan), "rows_in": rows_in, "moved": _moved(sources, sifted.kept)}
     record = write_shard(plan.folder, i, sifted, key=digest(made_by), made_by=facts)
     remove(_journal_file(plan, i))
@@ -134,6 +134,8 @@ def finish(plan: Plan, records: list[dict[str, Any]]) -> Shards:
         "inputs": [one.fingerprint for shards in inputs.values() for one in shards],
         "rows_in": sum(record["made_by"]["rows_in"] for record in records),
     }
+    if any("stopped" in record["made_by"] for record in records):
+        made_by["stopped"] = True
     write_manifest(plan.folder, records, layout=layout, made_by=made_by)
     clear(plan.folder)
     return Shards.open(plan.folder)

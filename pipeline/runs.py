@@ -9,8 +9,6 @@ DIR/report.html     the run as a page
 
 import importlib.metadata
 import logging
-import signal
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ import yaml
 from pipeline import progress
 from pipeline.catalog import ROOT, resolve
 from pipeline.engines import open_engine
-from pipeline.errors import UserError
+from pipeline.errors import Stopped, UserError
 from pipeline.files import require_space, write_file
+from pipeline.interrupts import minding_interrupts, stopping
 from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
@@ -33,23 +32,29 @@ _log = logging.getLogger(__name__)
 
 
 def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
-    """Run a recipe into `run.folder`; return the folder of the dataset it emitted."""
+    """Run a recipe into `run.folder`; return the folder of the dataset it emitted.
+
+    Raises Stopped where Ctrl-C came before there was anything to emit.
+    """
     from pipeline.engines.host import close_engines
     from pipeline.reporting.report import write_report
     from pipeline.trainers.export import emit
 
-    _mind_interrupts()
     parameters = resolve(function, given)
     name = str(function.name)
     _check_folder(run, name)
     require_space(run.folder, _LEAST_SPACE)
-    with running(run):
+    with minding_interrupts(), running(run):
         write_file(
             run.folder / "config.yaml",
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
         try:
             made: Shards = function(**parameters)
+        except UserError as fault:
+            if stopping():
+                raise Stopped(f"stopped before there was a set to write ({fault})") from fault
+            raise
         finally:
             progress.finish(run.folder)
             close_engines()
@@ -58,14 +63,6 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
         dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
         write_report(run.folder)
     return dataset
-
-
-def _mind_interrupts() -> None:
-    """Make Ctrl-C end waits again: polars installs a handler under which they go on."""
-    import polars  # noqa: F401  # before, not after
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def read_config(file: Path) -> tuple[str, dict[str, Any]]:
@@ -94,6 +91,8 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> di
         "same_answers_in_any_batch": _is_batch_invariant(parameters),
         "steps": steps,
     }
+    if stopping():
+        manifest["stopped"] = True  # valid, but partial: the same command goes on
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(run.folder / "manifest.json", orjson.dumps(manifest, option=options))
     return manifest

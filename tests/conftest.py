@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Before anything imports prefect, which reads its settings once.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="tamis-prefect-")
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="tamis-runtime-")  # limits of our own
 os.environ.pop("PREFECT_API_URL", None)
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 
@@ -29,7 +30,8 @@ def prefect_server() -> Iterator[str]:
 
     with serving():
         yield PREFECT_API_URL.value()
-    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+    for name in ("PREFECT_HOME", "XDG_RUNTIME_DIR"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

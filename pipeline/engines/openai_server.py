@@ -55,7 +55,7 @@ class OpenAIServer:
         if not (address.startswith(("http://", "https://")) and self._served):
             raise UserError(f"model '{self.name}': write openai:http://HOST:PORT/v1#MODEL")
         self.model = f"openai:{self._served}"
-        self.slots = slots
+        self.slots, self.shared = slots, f"openai {address.rstrip('/')}"
         self.dead = ""
         self._address = address.rstrip("/")
         self._attempts, self._backoff_s = attempts, backoff_s
