@@ -74,6 +74,29 @@ def run_recipe(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def deploy(chosen: argparse.Namespace) -> None:
+    """Build a recipe again and again: only what is new, published when it passes the gates."""
+    from pipeline.builds import Service, build
+    from pipeline.catalog import read_settings, resolve
+    from pipeline.prefect_deploy import serve_recipe, write_pool_file
+    from pipeline.publishing import Gates
+
+    if not chosen.once and not chosen.cron:
+        raise UserError("say when to build: --cron '0 3 * * *', or --once for now")
+    chosen.limit = None
+    recipe, given = _settings(chosen)
+    gates = resolve(Gates, read_settings(chosen.gate))
+    place = (chosen.out or Path("builds") / recipe.name).absolute()
+    service = Service(str(place), gates, chosen.runner, chosen.workers)
+    if chosen.once:
+        print(build(recipe, given, service))
+    elif chosen.pool:
+        file = write_pool_file(recipe, resolve(recipe, given), chosen.cron, service, chosen.pool)
+        print(f"prefect deploy --all --prefect-file {file}")
+    else:
+        serve_recipe(recipe, resolve(recipe, given), chosen.cron, service)
+
+
 def preview(chosen: argparse.Namespace) -> None:
     """Run a recipe on 10 prompts, print the rows, keep nothing."""
     from pipeline.runs import execute

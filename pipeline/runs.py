@@ -4,12 +4,12 @@ DIR/config.yaml     the recipe and every parameter; runs again as it is
 DIR/manifest.json   the steps with their counts and fingerprints, the model, the dataset
 DIR/<step>/         what each step made
 DIR/dataset/<kind>/ the set to train on, with its card
-DIR/report.html     the run as a page
+DIR/report.html     the run as a page; summary.md and plot.svg the same in short
 """
 
 import importlib.metadata
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,21 @@ _LEAST_SPACE = 256 << 20  # bytes free before a run starts: a full disk later co
 _log = logging.getLogger(__name__)
 
 
-def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
+def execute(
+    function: Any,
+    given: Mapping[str, Any],
+    run: Run,
+    body: Callable[..., Any] | None = None,
+) -> Path:
     """Run a recipe into `run.folder`; return the folder of the dataset it emitted.
 
-    Raises Stopped where Ctrl-C came before there was anything to emit.
+    `body` is called in place of the recipe where its flow is running already. Raises Stopped where
+    Ctrl-C came before there was anything to emit.
     """
     from pipeline.engines.host import close_engines
+    from pipeline.prefect_artifacts import show_run
     from pipeline.reporting.report import write_report
+    from pipeline.reporting.summary import write_summary
     from pipeline.trainers.export import emit
 
     parameters = resolve(function, given)
@@ -50,7 +58,7 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
         try:
-            made: Shards = function(**parameters)
+            made: Shards = (body or function)(**parameters)
         except UserError as fault:
             if stopping():
                 raise Stopped(f"stopped before there was a set to write ({fault})") from fault
@@ -62,6 +70,8 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
         tables = (made.shard(i) for i in range(len(made)))
         dataset = emit(run.folder, function.output, tables, card=_card(run, manifest))
         write_report(run.folder)
+        write_summary(run.folder)
+        show_run(run.folder)
     return dataset
 
 

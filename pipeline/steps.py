@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pipeline.errors import UserError
 from pipeline.files import lock_folder
 from pipeline.plans import Plan, Scope, as_datasets, finish
+from pipeline.prefect_artifacts import following
 from pipeline.prefect_home import open_runner, serving, settle_environment, shard_task
 from pipeline.previous import Resume, settle
 from pipeline.shards import Shards
@@ -105,7 +106,8 @@ def step(
 def recipe(*, paper: str, output: Output) -> Callable[[Callable[..., Any]], Any]:
     """Make a Prefect flow of the function, with `.paper` and `.output`.
 
-    Called outside `running` (by a schedule, say) it runs into runs/<its name>.
+    Called outside `running` it runs into runs/<its name>; started by a deployment of ours, it
+    builds what that deployment says and publishes it.
     """
     settle_environment()
     from prefect import flow
@@ -115,6 +117,11 @@ def recipe(*, paper: str, output: Output) -> Callable[[Callable[..., Any]], Any]
         def body(*arguments: Any, **keywords: Any) -> Any:
             if _active.get() is not None:
                 return function(*arguments, **keywords)
+            from pipeline.builds import build, deployed
+
+            if (service := deployed()) is not None:
+                given = inspect.signature(function).bind(*arguments, **keywords).arguments
+                return str(build(made, given, service, body=function))
             with _activated(Run(Path("runs") / function.__name__)):
                 return function(*arguments, **keywords)
 
@@ -132,8 +139,9 @@ def _run(plan: Plan, retries: int) -> Shards:
     work = shard_task(plan, retries)
     places = [{"folder": str(plan.folder), "i": i} for i in range(len(plan))]
     futures = [run.pool[0].submit(work, parameters=place) for place in places]
-    for future in futures:
-        future.wait()
+    with following(plan.folder.name, futures) as ended:
+        for future in ended:
+            future.wait()
     return finish(plan, [future.result() for future in futures])
 
 
