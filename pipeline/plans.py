@@ -4,9 +4,11 @@ Knows nothing of Prefect: `steps` decides where and when `make_shard` runs.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +47,13 @@ class Plan:
         """The arguments that are datasets, in the order of the signature."""
         found = {name: as_datasets(value) for name, value in self.bound.arguments.items()}
         return {name: shards for name, shards in found.items() if shards}
+
+    def __reduce__(self) -> Any:
+        """Travel with the step's name in place of its function, which a process may not find."""
+        values = [getattr(self, one.name) for one in fields(self)]
+        if has_name(None, self.function):
+            return _with_step, (self.function.__module__, self.name, *values[1:])
+        return Plan, tuple(values)
 
     def __len__(self) -> int:
         """Shards to make; UserError if the inputs are not aligned."""
@@ -95,6 +104,22 @@ class Plan:
             single = isinstance(bound.arguments[name], Shards)
             bound.arguments[name] = tables[0] if single else tables
         return bound
+
+
+def named(module: str, name: str) -> Any:
+    """Import what a recipe's or step's name stands for; how they travel to other processes."""
+    return getattr(import_module(module), name)
+
+
+def has_name(lifted: Any, function: Callable[..., Any]) -> bool:
+    """Whether another process finds `lifted` (None: anything) under `function`'s name."""
+    found = getattr(sys.modules.get(function.__module__), function.__name__, None)
+    same = found is lifted if lifted is not None else inspect.unwrap(found or print) is function
+    return same and function.__module__ != "__main__"
+
+
+def _with_step(module: str, name: str, *rest: Any) -> Plan:
+    return Plan(inspect.unwrap(named(module, name)), *rest)
 
 
 def finished(plan: Plan, i: int) -> dict[str, Any] | None:

@@ -105,15 +105,6 @@ def shard_task(plan: Plan, retries: int) -> Any:
     )
 
 
-def open_runner(name: str, workers: int) -> Any:
-    """Map a runner's name to Prefect's task runner. All give the same bytes."""
-    if name == "threads":
-        from prefect.task_runners import ThreadPoolTaskRunner
-
-        return ThreadPoolTaskRunner(max_workers=workers)
-    raise UserError(f"runner '{name}' is not known on this machine; use --runner threads")
-
-
 @contextmanager
 def _own_server() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

@@ -13,7 +13,7 @@ FLOORS = {"sandbox": 1, "pipeline": 2, "scorers": 3, "flows": 4}
 SOURCES = sorted(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py"))
 ONLY = {  # module -> the files that may import it
     "prefect": {"pipeline/steps.py"}
-    | {f"pipeline/prefect_{part}.py" for part in ("home", "deploy", "artifacts")},
+    | {f"pipeline/prefect_{part}.py" for part in ("home", "deploy", "artifacts", "runners")},
     "vllm": {"pipeline/engines/vllm_offline.py"},
     "pyarrow.parquet": {"pipeline/shards.py"},
 }
