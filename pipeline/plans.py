@@ -4,9 +4,11 @@ Knows nothing of Prefect: `steps` decides where and when `make_shard` runs.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +48,13 @@ class Plan:
         """The arguments that are datasets, in the order of the signature."""
         found = {name: as_datasets(value) for name, value in self.bound.arguments.items()}
         return {name: shards for name, shards in found.items() if shards}
+
+    def __reduce__(self) -> Any:
+        """Travel with the step's name in place of its function, which a process may not find."""
+        values = [getattr(self, one.name) for one in fields(self)]
+        if has_name(None, self.function):
+            return _with_step, (self.function.__module__, self.name, *values[1:])
+        return Plan, tuple(values)
 
     def __len__(self) -> int:
         """Shards to make; UserError if the inputs are not aligned."""
@@ -102,6 +111,22 @@ class Plan:
         return bound
 
 
+def named(module: str, name: str) -> Any:
+    """Import what a recipe's or step's name stands for; how they travel to other processes."""
+    return getattr(import_module(module), name)
+
+
+def has_name(lifted: Any, function: Callable[..., Any]) -> bool:
+    """Whether another process finds `lifted` (None: anything) under `function`'s name."""
+    found = getattr(sys.modules.get(function.__module__), function.__name__, None)
+    same = found is lifted if lifted is not None else inspect.unwrap(found or print) is function
+    return same and function.__module__ != "__main__"
+
+
+def _with_step(module: str, name: str, *rest: Any) -> Plan:
+    return Plan(inspect.unwrap(named(module, name)), *rest)
+
+
 def finished(plan: Plan, i: int) -> dict[str, Any] | None:
     """Return shard i's commit record if it is done and whole."""
     record = committed(plan.folder, i, digest(plan.made_by(i)))
@@ -118,7 +143,7 @@ def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     sifted = _call_with_journal(plan, i, bound, sources) if plan.journal else _call(plan, bound)
     rows_in = sum(map(len, sources))
     _check_count(plan, rows_in, sifted)
-    made_by = plan.made_by(i)
+    made_by = plan.made_by(i) | ({} if sifted.whole else {"stopped": True})
     facts = {**made_by, "of": len(plan), "rows_in": rows_in, "moved": _moved(sources, sifted.kept)}
     record = write_shard(plan.folder, i, sifted, key=digest(made_by), made_by=facts)
     remove(_journal_file(plan, i))
@@ -139,6 +164,8 @@ def finish(plan: Plan, records: list[dict[str, Any]]) -> Shards:
         "inputs": [one.fingerprint for shards in inputs.values() for one in shards],
         "rows_in": sum(record["made_by"]["rows_in"] for record in records),
     }
+    if any("stopped" in record["made_by"] for record in records):
+        made_by["stopped"] = True
     write_manifest(plan.folder, records, layout=layout, made_by=made_by)
     clear(plan.folder)
     return Shards.open(plan.folder)

@@ -31,6 +31,7 @@ class TorchLocal:
     def __init__(self, what: str, *, batch: int = 32) -> None:
         self.name = f"torch:{what}"
         self.slots = 2 * batch
+        self.shared = ""
         self.dead = ""
         self._what, self._batch = what, batch
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
