@@ -13,7 +13,7 @@ import orjson
 import yaml
 
 from pipeline.builds import SERVICE, Service
-from pipeline.catalog import ROOT
+from pipeline.checkout import ROOT
 from pipeline.errors import UserError
 from pipeline.files import write_file
 from pipeline.prefect_home import settle_environment

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pipeline.catalog import ROOT
+from pipeline.checkout import ROOT
 from pipeline.errors import UserError
 
 # What a shard of a step takes, where workers declare that they have it: GPUs for steps that ask an
