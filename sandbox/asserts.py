@@ -113,7 +113,7 @@ def _from_function(
 
 
 def _aliases(entry_point: str | None) -> dict[str, str]:
-    return {"candidate": entry_point} if entry_point else {}
+    return {"candidate": entry_point, entry_point: entry_point} if entry_point else {}
 
 
 def _program_name(node: ast.expr, aliases: dict[str, str]) -> str | None:
