@@ -133,6 +133,7 @@ def finish(plan: Plan, records: list[dict[str, Any]]) -> Shards:
         "parameters": plan.parameters(),
         "inputs": [one.fingerprint for shards in inputs.values() for one in shards],
         "rows_in": sum(record["made_by"]["rows_in"] for record in records),
+        "expands": plan.expands,
     }
     write_manifest(plan.folder, records, layout=layout, made_by=made_by)
     clear(plan.folder)

@@ -36,6 +36,7 @@ class Stage:
     fingerprint: str = ""  # empty while unfinished
     shards: int = 0  # finished
     shards_of: int = 0  # 0: not known yet
+    new_rows: bool = False  # it makes new rows of its rows: pairs, say
 
     @property
     def unaccounted(self) -> int:
@@ -43,12 +44,15 @@ class Stage:
 
         A step that makes several rows of one has no such balance; it has 0 as well.
         """
+        if self.new_rows:
+            return 0
         return max(0, self.rows_in - self.rows - sum(self.dropped.values()))
 
     @property
     def expands(self) -> bool:
-        """Whether more rows came out than went in."""
-        return self.rows + sum(self.dropped.values()) > self.rows_in
+        """Whether its rows are not simply those that went in."""
+        balance = self.rows_in - self.rows - sum(self.dropped.values())
+        return balance < 0 or (self.new_rows and balance > 0)
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ def _read_stage(place: Path) -> Stage:
         fingerprint=manifest["fingerprint"],
         shards=len(manifest["shards"]),
         shards_of=len(manifest["shards"]),
+        new_rows=bool(manifest.get("expands")),
     )
 
 
