@@ -30,8 +30,10 @@ class Item(NamedTuple):
 
 
 def headlines(record: Record, figures: Figures) -> list[Item]:
-    """Return the seven numbers to look at first; before the tables exist, those of progress."""
+    """Return the numbers to look at first; before the tables exist, those of progress."""
     now, final = record.now, record.final
+    if not samples(record, figures):
+        return _selection_headlines(record)
     prompts = figures.prompts or now.get("prompts", 0)
     covered = figures.covered if figures.rollouts else now.get("covered", 0)
     rollouts = figures.rollouts or now.get("rollouts", 0)
@@ -49,6 +51,22 @@ def headlines(record: Record, figures: Figures) -> list[Item]:
     ]
 
 
+def samples(record: Record, figures: Figures) -> bool:
+    """Say whether the run asks a model for rollouts; one that only selects does not."""
+    asks = any(stage.name in ("prompts", "rollouts", "probes") for stage in record.stages)
+    return bool(asks or figures.rollouts or record.progress)
+
+
+def _selection_headlines(record: Record) -> list[Item]:
+    read = record.stages[0].rows_in if record.stages else 0
+    rows = record.final.rows if record.final else None
+    return [
+        Item("Rows read", count(read)),
+        Item("Rows kept", count(rows), percent(rows, read) if rows and read else ""),
+        Item("Steps", count(len(record.stages))),
+    ]
+
+
 def funnel(stage: Stage) -> str:
     """Say how a step's rows add up: in = kept + dropped, exactly, or what else happened."""
     if not stage.fingerprint:
@@ -63,7 +81,9 @@ def funnel(stage: Stage) -> str:
 
 
 def costs(record: Record, figures: Figures) -> list[Item]:
-    """Return what the run cost; rates are per second of working time."""
+    """Return what the run cost; rates are per second of working time. Nothing for a selection."""
+    if not samples(record, figures):
+        return []
     now = record.now
     seconds = now.get("seconds") or 0
     rows = record.final.rows if record.final else 0
