@@ -101,5 +101,5 @@ def test_morepair_loss_is_the_cards(beta, loss) -> None:
     assert sum(row["weight"] * losses[row["objective"]] for row in rows) == pytest.approx(
         loss, abs=1e-6
     )
-    kept, dropped, _ = two_targets(REPAIRS, beta=beta, longest=5)
+    kept, dropped, *_ = two_targets(REPAIRS, beta=beta, longest=5)
     assert len(kept) == 0 and dropped == {"too_long": 1}

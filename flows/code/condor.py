@@ -49,7 +49,7 @@ Row = Mapping[str, Any]
 def bare_programs(rollouts: pa.Table) -> Sifted:
     """Put the program in place of the reply, so that prose counts for no distance."""
     reasons = [None if code else "no_code" for code in rollouts["extracted"].to_pylist()]
-    kept, dropped, _ = sift(rollouts, reasons)
+    kept, dropped, *_ = sift(rollouts, reasons)
     place = kept.schema.get_field_index("completion")
     return Sifted(kept.set_column(place, "completion", kept["extracted"]), dropped)
 

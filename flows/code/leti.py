@@ -50,7 +50,7 @@ def add_feedback(rollouts: pa.Table, tasks: pa.Table, *, sandbox: Mapping[str, A
     A program that fails without a traceback has the verdict's reason. Reasons to leave: truncated,
     not_judged.
     """
-    kept, dropped, _ = sift(rollouts, [_unfit(row) for row in rollouts.to_pylist()])
+    kept, dropped, *_ = sift(rollouts, [_unfit(row) for row in rollouts.to_pylist()])
     asked, rows = _by_id(tasks), kept.to_pylist()
     failed = [row for row in rows if row["verdict"] != "correct" and row["extracted"]]
     scripts = [_script(row["extracted"], asked[row["id"]]) for row in failed]

@@ -91,7 +91,7 @@ def two_targets(rows: pa.Table, *, beta: float, longest: int) -> Sifted:
     Weights are 1 / (1 + beta) and beta / (1 + beta); with beta 0 there is no second row. A repair
     whose question and longer answer exceed `longest` characters leaves with both (too_long).
     """
-    table, dropped, _ = sift(rows, [_too_long(row, longest) for row in rows.to_pylist()])
+    table, dropped, *_ = sift(rows, [_too_long(row, longest) for row in rows.to_pylist()])
     made = []
     for row in table.to_pylist():
         for objective, weight in (("fix", 1 / (1 + beta)), ("explain", beta / (1 + beta))):

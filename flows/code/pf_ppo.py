@@ -145,9 +145,7 @@ def pf_ppo(
     strategy: which replies have weight; calibrated measures all on the true scores. n: programs of
     a prompt; test_replies: replies with tests of a prompt.
     """
-    tasks = load_prompts(
-        prompts, columns, subset, split, limit, skip_bad, seed, needs=("tests",)
-    )
+    tasks = load_prompts(prompts, columns, subset, split, limit, skip_bad, seed, needs=("tests",))
     sampling = Sampling(temperature, max_tokens=max_tokens)
     asked: Any = {"model": model, "engine": engine, "sampling": sampling, "seed": seed}
     written = generate(tasks, WRITE_TESTS, n=test_replies, into="test_rollouts", **asked)
