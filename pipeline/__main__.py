@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import commands as bodies
 from pipeline.checkout import ROOT
-from pipeline.errors import TamisError, UserError
+from pipeline.errors import Stopped, TamisError, UserError
 
 Command = Callable[[argparse.Namespace], int | None]
 
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_strangers()
         return int(chosen.command(chosen) or 0)
+    except Stopped as error:
+        print(f"tamis: {error}; the same command goes on from here", file=sys.stderr)
+        return 130
     except TamisError as error:
         print(f"tamis: {error}", file=sys.stderr)
         return 1
@@ -68,12 +71,26 @@ def _add_running(commands: Any) -> None:
         command.add_argument("--config", type=Path, help="a config.yaml, as every run writes it")
         command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
         command.add_argument("--limit", type=int, help="prompts at most")
-        command.add_argument("--runner", choices=["threads", "dask", "ray"], default="threads")
-        command.add_argument("--workers", type=int, default=2, help="shards at a time")
+        _add_runner(command)
     run.add_argument("--out", type=Path, help="the run's folder (runs/RECIPE)")
     run.add_argument("--rows", type=int, default=0, help="print so many rows of the dataset too")
     modes = ["never", "always", "if-possible"]
     run.add_argument("--resume", choices=modes, default="if-possible")
+    deploy = _command(commands, "deploy", bodies.deploy)
+    deploy.add_argument("recipe", nargs="?", help="a name of tamis list")
+    deploy.add_argument("--config", type=Path, help="a config.yaml, as every run writes it")
+    deploy.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    deploy.add_argument("--cron", help="when to build, as in '0 3 * * *'")
+    deploy.add_argument("--once", action="store_true", help="build now, without Prefect's schedule")
+    deploy.add_argument("--gate", action="append", default=[], metavar="NAME=VALUE")
+    deploy.add_argument("--pool", help="write PLACE/prefect.yaml for this work pool, serve nothing")
+    deploy.add_argument("--out", type=Path, help="where builds and sets go (builds/RECIPE)")
+    _add_runner(deploy)
+
+
+def _add_runner(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--runner", default="threads", help="threads, dask or ray")
+    command.add_argument("--workers", type=int, default=2, help="shards at a time")
 
 
 def _add_looking(commands: Any) -> None:

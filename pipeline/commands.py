@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 
+_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 _SHOWN = 20  # faulty references that audit prints
 _NANO = (
     "No model was named: using the built-in nano model (data/nano), which is small and often "
@@ -34,7 +35,7 @@ def list_recipes(chosen: argparse.Namespace) -> None:
 
 def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Return the recipe's flow and the parameters given by file and flags; flags win."""
-    from pipeline.catalog import load_recipe, read_settings
+    from pipeline.catalog import load_recipe, parameters_of, read_settings
     from pipeline.runs import read_config
 
     configured, given = read_config(chosen.config) if chosen.config else (None, {})
@@ -46,13 +47,15 @@ def _settings(chosen: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     given |= read_settings(chosen.set)
     if chosen.limit is not None:
         given["limit"] = chosen.limit
-    if "model" not in given:
+    recipe = load_recipe(name)
+    if "model" in parameters_of(recipe) and "model" not in given:
         print(_NANO, file=sys.stderr)
-    return load_recipe(name), given
+    return recipe, given
 
 
-def run_recipe(chosen: argparse.Namespace) -> None:
+def run_recipe(chosen: argparse.Namespace) -> int:
     """Run a recipe, or finish a run that was stopped."""
+    from pipeline.interrupts import stopping
     from pipeline.reporting.show import summarise
     from pipeline.runs import execute
     from pipeline.steps import Run
@@ -64,7 +67,35 @@ def run_recipe(chosen: argparse.Namespace) -> None:
     dataset = execute(recipe, given, run)
     _print_rows(dataset, chosen.rows)
     print(summarise(folder))
+    if stopping():
+        said = "tamis: stopped early with a valid, partial set; the same command goes on from here"
+        print(said, file=sys.stderr)
+        return _INTERRUPTED
     print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return 0
+
+
+def deploy(chosen: argparse.Namespace) -> None:
+    """Build a recipe again and again: only what is new, published when it passes the gates."""
+    from pipeline.builds import Service, build
+    from pipeline.catalog import read_settings, resolve
+    from pipeline.prefect_deploy import serve_recipe, write_pool_file
+    from pipeline.publishing import Gates
+
+    if not chosen.once and not chosen.cron:
+        raise UserError("say when to build: --cron '0 3 * * *', or --once for now")
+    chosen.limit = None
+    recipe, given = _settings(chosen)
+    gates = resolve(Gates, read_settings(chosen.gate))
+    place = (chosen.out or Path("builds") / recipe.name).absolute()
+    service = Service(str(place), gates, chosen.runner, chosen.workers)
+    if chosen.once:
+        print(build(recipe, given, service))
+    elif chosen.pool:
+        file = write_pool_file(recipe, resolve(recipe, given), chosen.cron, service, chosen.pool)
+        print(f"prefect deploy --all --prefect-file {file}")
+    else:
+        serve_recipe(recipe, resolve(recipe, given), chosen.cron, service)
 
 
 def preview(chosen: argparse.Namespace) -> None:

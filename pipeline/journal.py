@@ -6,6 +6,7 @@ one write: after SIGKILL only the tail can be torn, and `open` cuts the file at 
 that is not whole. After a power cut up to a second of records may be missing.
 """
 
+import fcntl
 import logging
 import os
 import time
@@ -37,6 +38,7 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            _lock(handle, path)
             sync_folder(path.parent)
         except OSError as fault:
             raise explain_fault(fault, path.parent, 0) from fault
@@ -85,6 +87,15 @@ class Journal:
     def _sync(self) -> None:
         os.fsync(self._handle)
         self._synced_at = time.monotonic()
+
+
+def _lock(handle: int, path: Path) -> None:
+    """Refuse a second writer: a worker that was given up for dead may still be at work."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise BlockingIOError(f"{path}: another process still writes here") from None
 
 
 def remove(path: Path) -> None:

@@ -82,7 +82,7 @@ def to_pairs(rows: pa.Table, prompts: pa.Table, *, recipe: str) -> Sifted:
     `parents` are rollouts, the prompt's id is added. A pair of equal texts leaves (equal).
     """
     same = [one.strip() == other.strip() for one, other in _sides(rows)]
-    kept, dropped, _ = sift(rows, ["equal" if equal else None for equal in same])
+    kept, dropped, *_ = sift(rows, ["equal" if equal else None for equal in same])
     asked = {row["id"]: row["messages"] for row in prompts.select(["id", "messages"]).to_pylist()}
     made = [_own_pair(row, asked, recipe) for row in kept.to_pylist()]
     table = pa.Table.from_pylist(made, PAIRS)
@@ -120,7 +120,7 @@ def to_unpaired(
                     "recipe": recipe,
                 }
             )
-    _, dropped, _ = sift(rollouts, reasons)
+    _, dropped, *_ = sift(rollouts, reasons)
     return Sifted(pa.Table.from_pylist(made, pa.schema([*UNPAIRED, *_UNPAIRED_EXTRA])), dropped)
 
 

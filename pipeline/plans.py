@@ -4,9 +4,11 @@ Knows nothing of Prefect: `steps` decides where and when `make_shard` runs.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +36,7 @@ class Plan:
     expands: bool
     journal: bool
     free: tuple[str, ...]
+    whole: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,11 +49,19 @@ class Plan:
         found = {name: as_datasets(value) for name, value in self.bound.arguments.items()}
         return {name: shards for name, shards in found.items() if shards}
 
+    def __reduce__(self) -> Any:
+        """Travel with the step's name in place of its function, which a process may not find."""
+        values = [getattr(self, one.name) for one in fields(self)]
+        if has_name(None, self.function):
+            return _with_step, (self.function.__module__, self.name, *values[1:])
+        return Plan, tuple(values)
+
     def __len__(self) -> int:
         """Shards to make; UserError if the inputs are not aligned."""
         if self.scope == "dataset":
             return 1
-        named = [(name, one) for name, shards in self.inputs.items() for one in shards]
+        aligned = {n: shards for n, shards in self.inputs.items() if n not in self.whole}
+        named = [(name, one) for name, shards in aligned.items() for one in shards]
         (first_name, first), *others = named
         for name, other in others:
             if (other.layout, len(other)) != (first.layout, len(first)):
@@ -73,7 +84,7 @@ class Plan:
     def made_by(self, i: int) -> dict[str, Any]:
         """Everything that shard i is made from, as JSON; its digest is the shard's key."""
         chosen = {
-            name: [[one.checksum(j) for j in self._numbers(one, i)] for one in shards]
+            name: [[one.checksum(j) for j in self._numbers(name, one, i)] for one in shards]
             for name, shards in self.inputs.items()
         }
         return {
@@ -83,18 +94,37 @@ class Plan:
             "inputs": chosen,
         }
 
-    def _numbers(self, shards: Shards, i: int) -> range:
-        return range(len(shards)) if self.scope == "dataset" else range(i, i + 1)
+    def _is_whole(self, name: str) -> bool:
+        return self.scope == "dataset" or name in self.whole
+
+    def _numbers(self, name: str, shards: Shards, i: int) -> range:
+        return range(len(shards)) if self._is_whole(name) else range(i, i + 1)
 
     def read(self, i: int) -> inspect.BoundArguments:
         """The function's arguments for shard i, tables in place of datasets."""
         bound = inspect.BoundArguments(self.bound.signature, self.bound.arguments.copy())
         for name, shards in self.inputs.items():
-            whole = self.scope == "dataset"
+            whole = self._is_whole(name)
             tables = tuple(one.table() if whole else one.shard(i) for one in shards)
             single = isinstance(bound.arguments[name], Shards)
             bound.arguments[name] = tables[0] if single else tables
         return bound
+
+
+def named(module: str, name: str) -> Any:
+    """Import what a recipe's or step's name stands for; how they travel to other processes."""
+    return getattr(import_module(module), name)
+
+
+def has_name(lifted: Any, function: Callable[..., Any]) -> bool:
+    """Whether another process finds `lifted` (None: anything) under `function`'s name."""
+    found = getattr(sys.modules.get(function.__module__), function.__name__, None)
+    same = found is lifted if lifted is not None else inspect.unwrap(found or print) is function
+    return same and function.__module__ != "__main__"
+
+
+def _with_step(module: str, name: str, *rest: Any) -> Plan:
+    return Plan(inspect.unwrap(named(module, name)), *rest)
 
 
 def finished(plan: Plan, i: int) -> dict[str, Any] | None:
@@ -113,7 +143,7 @@ def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     sifted = _call_with_journal(plan, i, bound, sources) if plan.journal else _call(plan, bound)
     rows_in = sum(map(len, sources))
     _check_count(plan, rows_in, sifted)
-    made_by = plan.made_by(i)
+    made_by = plan.made_by(i) | ({} if sifted.whole else {"stopped": True})
     facts = {**made_by, "of": len(plan), "expands": plan.expands, "rows_in": rows_in}
     facts["moved"] = _moved(sources, sifted.kept)
     record = write_shard(plan.folder, i, sifted, key=digest(made_by), made_by=facts)
@@ -136,6 +166,8 @@ def finish(plan: Plan, records: list[dict[str, Any]]) -> Shards:
         "inputs": [one.fingerprint for shards in inputs.values() for one in shards],
         "rows_in": sum(record["made_by"]["rows_in"] for record in records),
     }
+    if any("stopped" in record["made_by"] for record in records):
+        made_by["stopped"] = True
     write_manifest(plan.folder, records, layout=layout, made_by=made_by)
     clear(plan.folder)
     return Shards.open(plan.folder)
@@ -188,6 +220,8 @@ def as_datasets(value: Any) -> tuple[Shards, ...]:
 
 
 def _as_json(value: Any, where: str) -> Any:
+    if hasattr(value, "fingerprint"):  # features, say: too large for a table, known by content
+        return f"{type(value).__name__} {value.fingerprint}"
     if callable(value) and hasattr(value, "version"):
         return f"{value.__name__}@{value.version}"
     if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.plans import Plan, finished, make_shard
 
 RETRY_AFTER_S = 10  # then six times longer after each failure, ten minutes at most
 _START_TIMEOUT_S = 180
+STANDING: ContextVar[bool] = ContextVar("tamis_standing_server", default=False)
 _OURS = r"exception (UserError|EngineError|Stopped):|aborted by an interrupt signal"
 _SERVER = Path(__file__).with_name("prefect_server.py")
 _SERVER_WORDS = {
@@ -63,8 +65,12 @@ def serving() -> Iterator[None]:
     _hush()
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     if PREFECT_API_URL.value():
-        with temporary_settings(quiet):
-            yield
+        token = STANDING.set(True)
+        try:
+            with temporary_settings(quiet):
+                yield
+        finally:
+            STANDING.reset(token)
         return
     with _own_server() as url, temporary_settings({**quiet, PREFECT_API_URL: url}):
         try:
@@ -97,15 +103,6 @@ def shard_task(plan: Plan, retries: int) -> Any:
         retry_delay_seconds=[min(RETRY_AFTER_S * 6**n, 600) for n in range(retries)],
         retry_condition_fn=is_infrastructure,
     )
-
-
-def open_runner(name: str, workers: int) -> Any:
-    """Map a runner's name to Prefect's task runner. All give the same bytes."""
-    if name == "threads":
-        from prefect.task_runners import ThreadPoolTaskRunner
-
-        return ThreadPoolTaskRunner(max_workers=workers)
-    raise UserError(f"runner '{name}' is not known on this machine; use --runner threads")
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def settle(
     if not stale:
         return
     reason = _explain(stale, wanted)
-    if resume == "always":
+    unfinished = all("stopped" in record["made_by"] for record in stale.values())
+    if resume == "always" and not unfinished:
         raise UserError(
             f"{folder}: {len(stale)} of {len(records)} finished shards no longer hold ({reason}); "
             "undo the change, or run with --resume if-possible to make them again"
@@ -93,6 +94,8 @@ def _explain(stale: Mapping[int, Mapping[str, Any]], wanted: Sequence[Mapping[st
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    if "stopped" in then:
+        return ["the run was stopped early"]
     found = [
         f"{word} {then.get(word)!r} -> {now[word]!r}"
         for word in ("step", "version")

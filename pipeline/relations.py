@@ -47,7 +47,7 @@ def parse(rollouts: pa.Table, asked: pa.Table | None = None, *, reader: Reader) 
     rows = whole.to_pylist()
     found = [_unusable(row) or reader(row) for row in rows]
     reasons = [one if isinstance(one, str) else None for one in found]
-    kept, dropped, _ = sift(whole, reasons)
+    kept, dropped, *_ = sift(whole, reasons)
     read = [one for one in found if not isinstance(one, str)]
     lines = _ancestors(asked)
     led = [
@@ -75,7 +75,7 @@ def join(rows: pa.Table, others: pa.Table, *, on: str = "id") -> Sifted:
             f"'{on}'; each may stand there once"
         )
     found = [places.get(key) for key in rows[on].to_pylist()]
-    kept, dropped, _ = sift(rows, [None if place is not None else "no_match" for place in found])
+    kept, dropped, *_ = sift(rows, [None if place is not None else "no_match" for place in found])
     partners = others.take(pa.array([place for place in found if place is not None], pa.int64()))
     new = [name for name in others.column_names if name not in rows.column_names]
     return Sifted(_with(kept, {name: partners[name] for name in new}), dropped)

@@ -145,7 +145,11 @@ def _sift(
             if trial.counted == counted
         ]
         tables[counted] = pa.Table.from_pylist(rows, schema=_FIELDS)
-    return Sifted(tables[True], {}, tables[False] if len(tables[False]) else None)
+    aside = tables[False] if len(tables[False]) else None
+    asked = {trial.place for trial in trials if trial.counted}
+    never = len(problems) - len(asked)  # the run's limit came first, or it was told to stop
+    dropped = {"not_sampled": never} if never else {}
+    return Sifted(tables[True], dropped, aside, whole=not schedule.open)
 
 
 def _row(

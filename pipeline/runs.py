@@ -4,14 +4,12 @@ DIR/config.yaml     the recipe and every parameter; runs again as it is
 DIR/manifest.json   the steps with their counts and fingerprints, the model, the dataset
 DIR/<step>/         what each step made
 DIR/dataset/<kind>/ the set to train on, with its card
-DIR/report.html     the run as a page
+DIR/report.html     the run as a page; summary.md and plot.svg the same in short
 """
 
 import importlib.metadata
 import logging
-import signal
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,9 @@ from pipeline import progress
 from pipeline.catalog import resolve
 from pipeline.checkout import ROOT
 from pipeline.engines import open_engine
-from pipeline.errors import UserError
+from pipeline.errors import Stopped, UserError
 from pipeline.files import require_space, write_file
+from pipeline.interrupts import minding_interrupts, stopping
 from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
@@ -34,27 +33,39 @@ _LEAST_SPACE = 256 << 20  # bytes free before a run starts: a full disk later co
 _log = logging.getLogger(__name__)
 
 
-def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
+def execute(
+    function: Any,
+    given: Mapping[str, Any],
+    run: Run,
+    body: Callable[..., Any] | None = None,
+) -> Path:
     """Run a recipe into `run.folder`; return the folder of the dataset it emitted.
 
     A recipe may return several datasets, by kind; the one it is declared to emit is returned.
+    `body` is called in place of the recipe where its flow is running already. Raises Stopped where
+    Ctrl-C came before there was anything to emit.
     """
     from pipeline.engines.host import close_engines
+    from pipeline.prefect_artifacts import show_run
     from pipeline.reporting.report import write_report
+    from pipeline.reporting.summary import write_summary
     from pipeline.trainers.export import emit
 
-    _mind_interrupts()
     parameters = resolve(function, given)
     name = str(function.name)
     _check_folder(run, name)
     require_space(run.folder, _LEAST_SPACE)
-    with running(run):
+    with minding_interrupts(), running(run):
         write_file(
             run.folder / "config.yaml",
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
         try:
-            made: Shards | Mapping[Kind, Shards] = function(**parameters)
+            made: Shards | Mapping[Kind, Shards] = (body or function)(**parameters)
+        except UserError as fault:
+            if stopping():
+                raise Stopped(f"stopped before there was a set to write ({fault})") from fault
+            raise
         finally:
             progress.finish(run.folder)
             close_engines()
@@ -64,15 +75,9 @@ def execute(function: Any, given: Mapping[str, Any], run: Run) -> Path:
             tables = (rows.shard(i) for i in range(len(rows)))
             emit(run.folder, kind, tables, card=_card(run, manifest))
         write_report(run.folder)
+        write_summary(run.folder)
+        show_run(run.folder)
     return run.folder / "dataset" / str(function.output)
-
-
-def _mind_interrupts() -> None:
-    """Make Ctrl-C end waits again: polars installs a handler under which they go on."""
-    import polars  # noqa: F401  # before, not after
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def read_config(file: Path) -> tuple[str, dict[str, Any]]:
@@ -101,6 +106,8 @@ def write_manifest(run: Run, function: Any, parameters: Mapping[str, Any]) -> di
         "same_answers_in_any_batch": _is_batch_invariant(parameters),
         "steps": steps,
     }
+    if stopping():
+        manifest["stopped"] = True  # valid, but partial: the same command goes on
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     write_file(run.folder / "manifest.json", orjson.dumps(manifest, option=options))
     return manifest

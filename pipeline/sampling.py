@@ -7,17 +7,19 @@ served.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from pipeline.engines import Completion, Engine, Request, Sampling
 from pipeline.errors import EngineError
+from pipeline.interrupts import asking, stopping
 from pipeline.journal import Journal
 from pipeline.prompts import Rendered
 from pipeline.schedule import Schedule
 from pipeline.schema import Case, Verdict, Verifier, canonical, digest, trial_seed
+from pipeline.sharing import slots_of
 
 _VERIFY_AT_ONCE = 64  # cases a batch: small enough to overlap with generation
 _JUDGES = 2  # batches that are verified at a time
@@ -25,7 +27,6 @@ _RETRIES = 2  # of one request that came back as an error, beyond the engine's o
 _GIVE_UP_AFTER = 100  # failed requests in a row: the engine answers nothing
 
 Note = Callable[[Completion | None, int, Verdict | None], None]  # place in the middle
-_slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 class Problem(NamedTuple):
@@ -72,15 +73,17 @@ async def sample(
     """Run every trial that `schedule` asks for and return all finished ones, by (place, trial).
 
     `known` maps rollout ids to trials of an earlier run: they are used, not asked again. `note`
-    hears of every new completion and every verdict. Raises EngineError when the engine dies.
+    hears of every new completion and every verdict. Raises EngineError when the engine dies. When
+    the run is to stop, what is in flight is finished and `schedule` stays open.
     """
     loop = _Loop(problems, schedule, engine, verifier, sampling, seed, journal, note)
     loop.recall(known)
-    slots = _slots.setdefault(engine, asyncio.Semaphore(engine.slots))
+    slots = slots_of(engine, engine.slots, engine.shared)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(loop.launch(slots))
-            tasks.create_task(loop.collect(slots, tasks))
+        with asking():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(loop.launch(slots))
+                tasks.create_task(loop.collect(slots, tasks))
     except BaseExceptionGroup as group:  # a task failed; the others were cancelled with it
         raise group.exceptions[0] from None
     finally:  # what is still in flight answers nobody; its slots are for the next loop
@@ -110,6 +113,11 @@ class _Loop:
         self.failed_in_a_row = 0
         self.inbox: asyncio.Queue[Completion | None] = asyncio.Queue()  # None: a batch was judged
         self.changed = asyncio.Event()
+
+    @property
+    def wanting(self) -> bool:
+        """Whether there are trials to start."""
+        return self.schedule.open > 0 and not stopping()
 
     def identify(self, place: int, trial: int) -> tuple[str, int]:
         """Return a trial's rollout id and seed."""
@@ -146,13 +154,13 @@ class _Loop:
 
     async def launch(self, slots: asyncio.Semaphore) -> None:
         """Start a trial whenever there is a slot for it and a reason."""
-        while self.schedule.open:
+        while self.wanting:
             await slots.acquire()
-            pick = self.schedule.next()
+            pick = self.schedule.next() if self.wanting else None
             if pick is None:
                 slots.release()
                 self.changed.clear()
-                if self.schedule.open:
+                if self.wanting:
                     await self.changed.wait()
             else:
                 self.submit(*pick, attempt=0)
@@ -168,7 +176,7 @@ class _Loop:
     async def collect(self, slots: asyncio.Semaphore, tasks: asyncio.TaskGroup) -> None:
         """File what comes back until nothing is wanted, in flight or unjudged."""
         self.start_judges(tasks)
-        while self.schedule.open or self.flight or self.unjudged or self.judging:
+        while self.wanting or self.flight or self.unjudged or self.judging:
             arrived = [await self.inbox.get()]
             while not self.inbox.empty():
                 arrived.append(self.inbox.get_nowait())
@@ -197,7 +205,7 @@ class _Loop:
         place, trial, attempt = self.flight[completion.rollout_id]
         if completion.retry:
             self.count_failure(completion)
-            if attempt < _RETRIES:
+            if attempt < _RETRIES and not stopping():
                 self.submit(place, trial, attempt + 1)
                 return False
         del self.flight[completion.rollout_id]
@@ -225,7 +233,9 @@ class _Loop:
     async def judge(self, batch: list[tuple[int, int]]) -> None:
         completions = [self.answers[key] for key in batch]
         rows = [self.problems[place].row for place, _ in batch]
-        verdicts = await asyncio.to_thread(_verify, self.verifier, rows, completions)
+        cores = len(os.sched_getaffinity(0))
+        async with slots_of(asyncio.get_running_loop(), cores, "verification"):
+            verdicts = await asyncio.to_thread(_verify, self.verifier, rows, completions)
         self.journal.append(
             [
                 {"rollout_id": completion.rollout_id, **verdict._asdict()}

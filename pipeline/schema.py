@@ -32,6 +32,13 @@ PROMPTS = pa.schema(
     [("id", pa.string()), ("messages", MESSAGES), ("source", pa.string()), ("meta", pa.string())]
 )
 
+# Rows with answers: what selection chooses from, and the queries that it aims at. `task` says what
+# a row is an example of.
+POOL = pa.schema(
+    [("id", pa.string()), ("messages", MESSAGES)]
+    + [(name, pa.string()) for name in ("source", "task", "meta")]
+)
+
 ROLLOUTS = pa.schema(
     [
         ("rollout_id", pa.string()),
@@ -118,12 +125,14 @@ class Sifted(NamedTuple):
 
     `dropped` counts rows by reason, so that rows in = rows kept + sum of counts, exactly. `aside`
     holds rows that are kept beside the data but are not part of it: removed duplicates, surplus
-    trials. They are written to `aside/`, outside the fingerprint.
+    trials. They are written to `aside/`, outside the fingerprint. `whole` is False where the run
+    was told to stop before all was done: such a shard is valid, and made again by the next run.
     """
 
     kept: pa.Table
     dropped: Mapping[str, int] = {}
     aside: pa.Table | None = None
+    whole: bool = True
 
 
 class Case(NamedTuple):

@@ -65,9 +65,9 @@ class Shards:
 
         Rows of an earlier version keep their shard as long as the number of shards does.
         """
-        table, dropped, _ = rows if isinstance(rows, Sifted) else Sifted(rows)
-        previous = len(cls(folder)) if (folder / "manifest.json").is_file() else 1
-        parts = partition(table, shard_count(len(table), shard_rows, previous))
+        table, dropped, *_ = rows if isinstance(rows, Sifted) else Sifted(rows)
+        earlier = len(list(folder.glob("commits/*.json")))  # the manifest may be lost or torn
+        parts = partition(table, shard_count(len(table), shard_rows, shard_count(earlier, 1)))
         made_by = {"step": step, "version": 1, "parameters": dict(parameters or {}), "inputs": []}
         made_by["rows_in"] = len(table) + sum(dropped.values())
         records = [
@@ -80,8 +80,15 @@ class Shards:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it was when first read."""
-        manifest: dict[str, Any] = orjson.loads((self.path / "manifest.json").read_bytes())
+        """The manifest as it was when first read; UserError if it is torn."""
+        file = self.path / "manifest.json"
+        try:
+            manifest: dict[str, Any] = orjson.loads(file.read_bytes())
+        except orjson.JSONDecodeError as fault:
+            raise UserError(
+                f"{file}: is torn ({fault.msg} in its {file.stat().st_size} bytes); run the same "
+                "command again, which keeps every finished shard"
+            ) from fault
         return manifest
 
     @property

@@ -50,12 +50,18 @@ def read_prompts(
     """
     if source in BUILT_IN:
         return _built_in(source, limit or _BUILT_IN_ROWS, seed, split, needs)
-    rows = _read_file(source) if _FILE.search(source) else _read_hub(source, subset, split)
-    if not len(rows):
-        raise UserError(f"prompts '{source}': 0 rows; give a source that holds some")
+    rows = read_source(source, subset, split)
     if limit:
         rows = rows.slice(0, limit)
     return _as_prompts(rows, source, columns or {}, needs, skip_bad)
+
+
+def read_source(source: str, subset: str = "", split: str = "train") -> pa.Table:
+    """Read a local file, or a dataset of the hub, as it is; UserError if it holds no rows."""
+    rows = _read_file(source) if _FILE.search(source) else _read_hub(source, subset, split)
+    if not len(rows):
+        raise UserError(f"'{source}': 0 rows; give a source that holds some")
+    return rows
 
 
 def _built_in(source: str, n: int, seed: int, split: str, needs: Sequence[str]) -> Sifted:
@@ -84,7 +90,7 @@ def _read_hub(name: str, subset: str, split: str) -> pa.Table:
     except Exception as error:  # the library raises a dozen unrelated types for "cannot have it"
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         raise UserError(
-            f"prompts '{name}': neither a local file nor a dataset that can be loaded "
+            f"'{name}': neither a local file nor a dataset that can be loaded "
             f"({type(error).__name__}: {first}); give a .jsonl, .parquet or .csv file, a hub name "
             f"with subset= and split=, or {BUILT_IN[0]}"
         ) from None
@@ -104,7 +110,7 @@ def _as_prompts(
         "id": pa.array(ids, pa.string()),
         "messages": pa.array(messages, MESSAGES),
         "source": pa.array([Path(source).name] * len(rows), pa.string()),
-        "meta": pa.array(_meta(rows, {*names.values(), id_name}), pa.string()),
+        "meta": pa.array(other_columns(rows, {*names.values(), id_name}), pa.string()),
     }
     made |= {role: _read(rows[names[role]], role) for role in needs}
     return _sift(pa.table(made), source, needs, own_ids=id_name is not None, skip_bad=skip_bad)
@@ -148,7 +154,8 @@ def _final(value: Any) -> str:
     return "" if value is None else str(value).rpartition(_AFTER)[2].strip()
 
 
-def _meta(rows: pa.Table, used: set[str | None]) -> list[str]:
+def other_columns(rows: pa.Table, used: set[str | None]) -> list[str]:
+    """Return what no role took, a JSON object a row."""
     rest = rows.select([name for name in rows.column_names if name not in used])
     if rest.num_columns == 0:
         return ["{}"] * len(rows)

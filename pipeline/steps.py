@@ -5,6 +5,7 @@ flat, never cached by Prefect, taking a folder and a number and returning a comm
 done is what the commit records say.
 """
 
+import copyreg
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from typing import Any, Literal
 
 from pipeline.errors import UserError
 from pipeline.files import lock_folder
-from pipeline.plans import Plan, Scope, as_datasets, finish
-from pipeline.prefect_home import open_runner, serving, settle_environment, shard_task
+from pipeline.plans import Plan, Scope, as_datasets, finish, has_name, named
+from pipeline.prefect_artifacts import following
+from pipeline.prefect_home import serving, settle_environment, shard_task
+from pipeline.prefect_runners import open_runner, taking
 from pipeline.previous import Resume, settle
 from pipeline.shards import Shards
 
@@ -71,20 +74,21 @@ def step(
     expands: bool = False,
     journal: bool = False,
     free: tuple[str, ...] = (),
+    whole: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Lift `f(table, ..., *, **json) -> Table | Sifted` to datasets; with tables it stays `f`.
 
     The output goes to the run's folder under the function's name, or `into`. scope "shard" calls it
     once a shard on aligned inputs, "dataset" once on whole tables. Rows in (of the first input) =
     rows kept + rows dropped, unless it `expands`. `journal` gives it keywords `journal` and
-    `previous` (rows of an earlier version, or None). `free` parameters do not enter the digest.
-    Only EngineError and OSError are retried.
+    `previous` (rows of an earlier version, or None). `free` parameters do not enter the digest;
+    `whole` inputs are given whole to each shard. Only EngineError and OSError are retried.
     """
 
     def lift(function: Callable[..., Any]) -> Callable[..., Any]:
         given = {"journal", "previous"} if journal else set()
-        whole = inspect.signature(function)
-        own = whole.replace(parameters=[p for n, p in whole.parameters.items() if n not in given])
+        full = inspect.signature(function)
+        own = full.replace(parameters=[p for n, p in full.parameters.items() if n not in given])
 
         @wraps(function)
         def lifted(*arguments: Any, into: str | None = None, **keywords: Any) -> Any:
@@ -93,7 +97,7 @@ def step(
             bound = own.bind(*arguments, **keywords)
             bound.apply_defaults()
             folder = active_run().claim(into or function.__name__)
-            plan = Plan(function, bound, folder, version, scope, expands, journal, free)
+            plan = Plan(function, bound, folder, version, scope, expands, journal, free, whole)
             return _run(plan, retries)
 
         lifted.version = version  # type: ignore[attr-defined]
@@ -105,16 +109,22 @@ def step(
 def recipe(*, paper: str, output: Output) -> Callable[[Callable[..., Any]], Any]:
     """Make a Prefect flow of the function, with `.paper` and `.output`.
 
-    Called outside `running` (by a schedule, say) it runs into runs/<its name>.
+    Called outside `running` it runs into runs/<its name>; started by a deployment of ours, it
+    builds what that deployment says and publishes it.
     """
     settle_environment()
-    from prefect import flow
+    from prefect import Flow, flow
 
     def make(function: Callable[..., Any]) -> Any:
         @wraps(function)
         def body(*arguments: Any, **keywords: Any) -> Any:
             if _active.get() is not None:
                 return function(*arguments, **keywords)
+            from pipeline.builds import build, deployed
+
+            if (service := deployed()) is not None:
+                given = inspect.signature(function).bind(*arguments, **keywords).arguments
+                return str(build(made, given, service, body=function))
             with _activated(Run(Path("runs") / function.__name__)):
                 return function(*arguments, **keywords)
 
@@ -122,7 +132,15 @@ def recipe(*, paper: str, output: Output) -> Callable[[Callable[..., Any]], Any]
         made.paper, made.output = paper, output
         return made
 
+    copyreg.pickle(Flow, _reduce)
     return make
+
+
+def _reduce(made: Any) -> Any:
+    """Let a recipe travel to other processes by its name; its function is not under that name."""
+    if hasattr(made, "paper") and has_name(made, made.fn):
+        return named, (made.fn.__module__, made.fn.__name__)
+    return object.__reduce_ex__(made, 4)
 
 
 def _run(plan: Plan, retries: int) -> Shards:
@@ -131,9 +149,11 @@ def _run(plan: Plan, retries: int) -> Shards:
     settle(plan.folder, wanted, resume=run.resume, keep=plan.journal)
     work = shard_task(plan, retries)
     places = [{"folder": str(plan.folder), "i": i} for i in range(len(plan))]
-    futures = [run.pool[0].submit(work, parameters=place) for place in places]
-    for future in futures:
-        future.wait()
+    with taking(run.pool[0], engine=plan.journal):
+        futures = [run.pool[0].submit(work, parameters=place) for place in places]
+    with following(plan.folder.name, futures) as ended:
+        for future in ended:
+            future.wait()
     return finish(plan, [future.result() for future in futures])
 
 

@@ -61,6 +61,14 @@ class Features:
         return Identity(**self.manifest["identity"])
 
     @property
+    def fingerprint(self) -> str:
+        """Digest of the contents: identity, ids and vectors, not paths or times."""
+        content = xxhash.xxh3_128(canonical(self.manifest))
+        for i in range(len(self.manifest["shards"])):
+            content.update((self.path / f"{i:05d}.json").read_bytes())  # ids and checksum
+        return content.hexdigest()
+
+    @property
     def rows(self) -> int:
         """Number of vectors."""
         return sum(self.manifest["shards"])
@@ -73,6 +81,15 @@ class Features:
     def ids(self) -> list[str]:
         """Return the rows' ids, in the order of the vectors."""
         return [one for i in range(len(self.manifest["shards"])) for one in _ids(self.path, i)]
+
+    def ids_of(self, rows: np.ndarray) -> list[str]:
+        """Return the ids of these rows (by place), reading only the records they are in."""
+        ends = np.cumsum(self.manifest["shards"])
+        shard = np.searchsorted(ends, rows, side="right")
+        known = {i: _ids(self.path, i) for i in np.unique(shard).tolist()}
+        starts = ends - np.asarray(self.manifest["shards"])
+        within = (np.asarray(rows) - starts[shard]).tolist()
+        return [known[i][j] for i, j in zip(shard.tolist(), within, strict=True)]
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, memory-mapped view of at most `size` rows), in order.
@@ -91,6 +108,27 @@ class Features:
             for start in range(0, rows, size):
                 yield first + start, shard[start : start + size]
             first += rows
+
+    def take(self, ids: Sequence[str]) -> np.ndarray:
+        """Read the vectors of these rows into memory, [len(ids), width], in their order.
+
+        Raises UserError for an id that is not in the folder.
+        """
+        place = {one: i for i, one in enumerate(ids)}
+        taken = np.empty((len(ids), self.width), dtype=self.identity.dtype)
+        found = 0
+        for i, (_, view) in enumerate(self.blocks(1 << 40)):
+            here = [(place[one], j) for j, one in enumerate(_ids(self.path, i)) if one in place]
+            if here:
+                to, places = np.array(here).T
+                taken[to] = view[places]
+            found += len(here)
+        if found != len(place):
+            raise UserError(
+                f"{self.path}: {len(place) - found} of {len(place)} rows have no vector; "
+                "run the command that makes them again"
+            )
+        return taken
 
     def array(self) -> np.ndarray:
         """Read every vector into memory: for queries, not for pools."""

@@ -54,10 +54,10 @@ def label_by_tests(
                 "lost": lost,
             }
             found |= dict.fromkeys(row["rollout_ids"], facts)
-    table, dropped, _ = with_facts(rollouts, found, _LABELS)
+    table, dropped, *_ = with_facts(rollouts, found, _LABELS)
     facts_of = [found[one] for one in table["rollout_id"].to_pylist()]
     table = set_verdicts(table, [(one["verdict"], one["failure_kind"] or "") for one in facts_of])
-    kept_rows, more, _ = sift(table, [one["lost"] for one in facts_of])
+    kept_rows, more, *_ = sift(table, [one["lost"] for one in facts_of])
     return Sifted(kept_rows, {**dropped, **more})
 
 

@@ -15,6 +15,15 @@ from pipeline.budgets import wilson
 from pipeline.errors import UserError
 
 _UNJUDGED = ("infra", "unverified")
+_RATED = (
+    "unnorm_rating",
+    "unnorm_rating_std",
+    "rating",
+    "rating_std",
+    "rating_quantile",
+    "model_avg_acc",
+    "slope",
+)
 _SLOPE_SD = 0.5  # prior of the logarithm of a 2PL slope
 
 
@@ -128,6 +137,38 @@ def _laplace(s: np.ndarray, i: np.ndarray, weights: np.ndarray, n: int, m: int) 
     dense = scaled.toarray()
     spread: np.ndarray = np.sqrt(1 / theirs + np.einsum("ji,jk,ki->i", dense, inner, dense))
     return spread
+
+
+def rate_prompts(rollouts: pa.Table, *, kind: Literal["1pl", "2pl"] = "1pl") -> pa.Table:
+    """Rate each prompt's difficulty from the verdicts of many solvers; one row an id, by id.
+
+    A solver is a model with its sampling. Columns as Easy2Hard-Bench publishes them:
+    unnorm_rating (IRT, higher is harder) and its std, rating (0 to 1), rating_std,
+    rating_quantile, model_avg_acc; and slope. A prompt with no judged trial is null throughout:
+    it was not tried, not failed. Ratings compare inside one call only.
+    """
+    table = pl.from_arrow(rollouts.select(["id", "model", "sampling", "verdict"]))
+    frame = table if isinstance(table, pl.DataFrame) else table.to_frame()
+    ids = frame.select(pl.col("id").unique().sort())
+    right = (pl.col("verdict") == "correct").sum()
+    cells = (
+        frame.filter(~pl.col("verdict").is_in(_UNJUDGED))
+        .group_by("model", "sampling", "id")
+        .agg(correct=right, trials=pl.len())
+        .sort("model", "sampling", "id")
+    )
+    tried = cells.select(pl.col("id").unique().sort())
+    solver = cells.select(pl.struct("model", "sampling").rank("dense") - 1).to_series()
+    item = cells["id"].rank("dense") - 1
+    if not len(cells):
+        empty = {name: pl.lit(None, pl.Float64) for name in _RATED}
+        return ids.with_columns(**empty).to_arrow()
+    counts, of = cells["correct"].to_numpy(), cells["trials"].to_numpy()
+    fit = fit_irt(solver.to_numpy(), item.to_numpy(), counts, of, kind=kind)
+    rates = np.bincount(item, counts / of) / np.bincount(item)  # each solver counts once
+    found = (fit.difficulty, fit.std, *normalise_ratings(fit.difficulty, fit.std), rates, fit.slope)
+    columns = [pl.Series(name, own) for name, own in zip(_RATED, found, strict=True)]
+    return ids.join(tried.with_columns(columns), on="id", how="left").sort("id").to_arrow()
 
 
 def normalise_ratings(

@@ -3,11 +3,18 @@
 Liu et al., arXiv 2312.15685. The scorer is a small model tuned to answer with one digit, 1 to 6.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.errors import UserError
+from pipeline.prompts import render
+from pipeline.schema import verifier
+from scorers.conversations import Turns
+from scorers.labels import label_logits
+
+_DIGITS = ("1", "2", "3", "4", "5", "6")
 
 
 def expected_digit(logits: np.ndarray) -> np.ndarray:
@@ -50,3 +57,42 @@ def evol_score(
             )
     rows = zip(complexity, quality, strict=True)
     return np.array([float(np.dot(c, q)) for c, q in rows], dtype=np.float64)
+
+
+@verifier(needs=("messages",))
+def evol(
+    rows: pa.Table, *, complexity: str, quality: str, ask_complexity: str, ask_quality: str
+) -> pa.Array:
+    """Rate each turn's prompt and reply with two models and return the rows' `evol_score`.
+
+    The templates see `prompt` and `reply`; a last prompt without reply has an empty one. Null where
+    a rating is missing: no turns, or one too long for a model.
+    """
+    turns = [list(_pairs(messages)) for messages in rows["messages"].to_pylist()]
+    rated = []
+    for model, template in ((complexity, ask_complexity), (quality, ask_quality)):
+        asked = [_ask(template, p, r) for own in turns for p, r in own]
+        digits = iter(expected_digit(label_logits(model, asked, _DIGITS)) if asked else [])
+        rated.append([[float(next(digits)) for _ in own] for own in turns])
+    scores = evol_score(*rated)
+    judged = np.isfinite(scores) & np.array([bool(own) for own in turns], dtype=bool)
+    return pa.array(scores, pa.float64(), mask=~judged)
+
+
+def _ask(template: str, prompt: str, reply: str) -> Turns:
+    row = {"id": "", "messages": [{"role": "user", "content": prompt}], "reply": reply}
+    return [{"role": role, "content": text} for role, text in render(template, row).messages]
+
+
+def _pairs(messages: Turns) -> Iterator[tuple[str, str]]:
+    prompt: str | None = None
+    for turn in messages:
+        if turn["role"] == "user":
+            if prompt is not None:
+                yield prompt, ""
+            prompt = turn["content"]
+        elif turn["role"] == "assistant":
+            yield prompt or "", turn["content"]
+            prompt = None
+    if prompt is not None:
+        yield prompt, ""

@@ -3,6 +3,7 @@
 Xia et al., arXiv 2402.04333, section 3.1; `princeton-nlp/LESS`.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from pipeline.errors import UserError
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+_SIGNS_AT_ONCE = 1 << 23  # floats: 32 MB
 
 
 def adam_step(
@@ -40,20 +42,31 @@ def adam_step(
     return outside
 
 
-def project(vectors: np.ndarray, width: int, *, seed: int = 0, block: int = 4096) -> np.ndarray:
+def project(vectors: np.ndarray, width: int, *, seed: int = 0) -> np.ndarray:
     """Multiply float[n, p] by a random sign matrix [p, width] made from the seed, to float32.
 
     As in the official code there is no factor 1/sqrt(width), and one matrix must serve pool,
-    queries and checkpoints; ours is not trak's, so never mix the two (projector kind
-    "signs-pcg64"). The matrix is made in blocks of `block` rows, which are part of its identity,
-    and never held whole.
+    queries and checkpoints; ours is not trak's, so never mix the two (projector "signs-philox").
+    Row i is the output of Philox at a counter that depends on i and width alone, so the matrix is
+    made some rows at a time and never held. One pass over it serves all n rows: give many.
     """
-    vectors = np.asarray(vectors, dtype=np.float64)
+    vectors = np.asarray(vectors, dtype=np.float32)
     projected = np.zeros((len(vectors), width))
-    for number, start in enumerate(range(0, vectors.shape[1], block)):
-        part = vectors[:, start : start + block]
-        drawn = np.random.PCG64([seed, number]).random_raw(-(-block * width // 64))
-        bits = np.unpackbits(drawn.astype("<u8").view(np.uint8), count=block * width)
-        signs = bits.reshape(block, width)[: part.shape[1]].astype(np.float64) * 2 - 1
-        projected += part @ signs
+    draws = -(-width // 256)  # Philox makes 256 bits a count
+    rows = max(1, _SIGNS_AT_ONCE // (256 * draws))
+    signs = np.empty((rows * draws * 32, 8), dtype=np.float32)
+    for start in range(0, vectors.shape[1], rows):
+        part = vectors[:, start : start + rows]
+        count = part.shape[1] * draws
+        drawn = np.random.Philox(key=seed, counter=start * draws).random_raw(4 * count)
+        own = signs[: 32 * count]
+        np.take(_signs_of_bytes(), drawn.astype("<u8").view(np.uint8), axis=0, out=own, mode="clip")
+        projected += part @ own.reshape(part.shape[1], -1)[:, :width]
     return projected.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _signs_of_bytes() -> np.ndarray:
+    """Return the eight signs that each byte stands for, float32[256, 8]."""
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    return bits.astype(np.float32) * 2 - 1

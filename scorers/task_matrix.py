@@ -144,7 +144,7 @@ def with_facts(
 ) -> Sifted:
     """Add what is `found` of each rollout, by its id; the others leave (no_tests)."""
     ids = rollouts["rollout_id"].to_pylist()
-    kept, dropped, _ = sift(rollouts, [None if one in found else "no_tests" for one in ids])
+    kept, dropped, *_ = sift(rollouts, [None if one in found else "no_tests" for one in ids])
     facts = [found[one] for one in kept["rollout_id"].to_pylist()]
     for name, kind in columns.items():
         kept = kept.append_column(name, pa.array([one[name] for one in facts], kind))

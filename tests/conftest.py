@@ -8,6 +8,7 @@ from pathlib import Path
 
 # Before anything imports prefect, which reads its settings once.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="tamis-prefect-")
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="tamis-runtime-")  # limits of our own
 os.environ.pop("PREFECT_API_URL", None)
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 
@@ -32,8 +33,9 @@ def prefect_server() -> Iterator[str]:
 
 
 def pytest_unconfigure() -> None:
-    """Remove the session's Prefect home."""
-    shutil.rmtree(os.environ["PREFECT_HOME"], ignore_errors=True)
+    """Remove the session's Prefect home and runtime folder."""
+    for name in ("PREFECT_HOME", "XDG_RUNTIME_DIR"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

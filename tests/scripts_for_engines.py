@@ -1,7 +1,9 @@
 """Scripted models for tests of control flow: what they answer depends on the request alone."""
 
+import os
 import random
 import re
+from pathlib import Path
 
 from pipeline.engines import Completion, Request
 
@@ -17,6 +19,13 @@ def adds(request: Request) -> str:
     draw = random.Random(request.seed)
     answer = a + b + (draw.random() < (a % 10) / 10)
     return f"{a} and {b}, way {draw.randrange(1000)}: \\boxed{{{answer}}}"
+
+
+def adds_and_notes(request: Request) -> str:
+    """Add as `adds` does; write the request's id to the file that TAMIS_ASKED names."""
+    with Path(os.environ["TAMIS_ASKED"]).open("a") as file:
+        file.write(request.rollout_id + "\n")
+    return adds(request)
 
 
 def fails_first(request: Request) -> Completion | str:

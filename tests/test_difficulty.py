@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.budgets import wilson
 from pipeline.errors import UserError
-from scorers.difficulty import fit_irt, normalise_ratings, pass_rates
+from scorers.difficulty import fit_irt, normalise_ratings, pass_rates, rate_prompts
 from scorers.glicko import Attempt, Rating, rate, update
 
 TABLE = ["111110", "111100", "111000", "110100", "100000"]
@@ -102,6 +102,40 @@ def test_pass_rates_count_only_what_was_judged() -> None:
         "id": "b", "judged": 3, "correct": 1, "pass_rate": 1 / 3, "low": low, "high": high,
     }  # fmt: skip
     assert pass_rates(table.slice(6)).num_rows == 0
+
+
+def test_ratings_of_rollouts_are_those_of_their_cells() -> None:
+    """The card's table as shuffled rollouts of five solvers: its ratings; untried is null."""
+    rows = [
+        (f"q{i}", f"m{s}", "{}", "correct" if right else "timeout")
+        for s, i, right in zip(SOLVERS, ITEMS, CORRECT, strict=True)
+    ]
+    rows += [("q9", "m0", "{}", "infra"), ("q0", "m0", "{}", "unverified")]
+    order = np.random.default_rng(0).permutation(len(rows))
+    columns = list(zip(*[rows[i] for i in order], strict=True))
+    names = ("id", "model", "sampling", "verdict")
+    found = rate_prompts(pa.table(dict(zip(names, columns, strict=True))))
+    assert found["id"].to_pylist() == ["q0", "q1", "q2", "q3", "q4", "q5", "q9"]
+    raw = found["unnorm_rating"].to_pylist()
+    assert raw[:6] == pytest.approx([-1.1921, -0.6779, -0.1995, -0.1995, 0.7399, 1.2458], abs=1e-3)
+    quantiles = [0.0833, 0.25, 0.5, 0.5, 0.75, 0.9167]
+    assert found["rating_quantile"].to_pylist()[:6] == pytest.approx(quantiles, abs=1e-4)
+    assert found["model_avg_acc"].to_pylist()[:2] == [1.0, 0.8]
+    assert set(found.slice(6).drop_columns(["id"]).to_pylist()[0].values()) == {None}
+
+
+def test_solvers_differ_by_sampling_and_trials_add_up() -> None:
+    """One model at two temperatures is two solvers; no judged trial at all rates nothing."""
+    words = ["correct", "correct", "wrong", "wrong"]
+    table = pa.table(
+        {"id": ["a", "b", "a", "b"], "model": ["m"] * 4, "sampling": ["0", "0", "1", "1"],
+         "verdict": words}
+    )  # fmt: skip
+    (one, other) = rate_prompts(table, kind="2pl").to_pylist()
+    assert one["model_avg_acc"] == 0.5 and one["unnorm_rating"] == other["unnorm_rating"]
+    none = rate_prompts(table.set_column(3, "verdict", pa.array(["infra"] * 4)))
+    assert none["rating"].null_count == 2 and none["id"].to_pylist() == ["a", "b"]
+    assert rate_prompts(table.slice(4)).num_rows == 0
 
 
 def test_glicko_reference_case() -> None:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {"sandbox": 1, "pipeline": 2, "scorers": 3, "flows": 4}
 SOURCES = sorted(file for floor in FLOORS for file in (ROOT / floor).rglob("*.py"))
 ONLY = {  # module -> the files that may import it
-    "prefect": {"pipeline/steps.py", "pipeline/prefect_home.py"},
+    "prefect": {"pipeline/steps.py"}
+    | {f"pipeline/prefect_{part}.py" for part in ("home", "deploy", "artifacts", "runners")},
     "vllm": {"pipeline/engines/vllm_offline.py"},
     "pyarrow.parquet": {"pipeline/shards.py"},
 }

@@ -72,7 +72,7 @@ def test_training_lowers_the_loss_and_the_folder_loads(tokenizer, tmp_path, capl
     torch.set_num_threads(1)
     caplog.set_level("INFO")
     model = build_model(tokenizer, seed=1)
-    train(model, tokenizer, Run(lambda i: EXAMPLES[:16], tokens=9000), tmp_path / "state.pt")
+    train(model, tokenizer, Run(lambda i: EXAMPLES[:16], tokens=15000), tmp_path / "state.pt")
     losses = [record.args[2] for record in caplog.records if "loss" in record.msg]
     assert losses[-1] < losses[0] / 2
     save(model, tokenizer, tmp_path / "model")

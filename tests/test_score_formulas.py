@@ -123,11 +123,21 @@ def test_projection_keeps_angles() -> None:
 def test_projection_is_one_matrix_for_all_rows() -> None:
     """Row by row equals the batch, unit vectors show signs, and another seed is another matrix."""
     rows = np.random.default_rng(1).normal(size=(3, 50))
-    alone = np.concatenate([project(row[None], 8, block=16) for row in rows])
-    assert alone == pytest.approx(project(rows, 8, block=16), rel=1e-5)
-    signs = project(np.eye(50), 8, block=16)
+    alone = np.concatenate([project(row[None], 8) for row in rows])
+    assert alone == pytest.approx(project(rows, 8), rel=1e-5)
+    signs = project(np.eye(50), 8)
     assert set(signs.ravel().tolist()) == {-1.0, 1.0} and abs(signs.mean()) < 0.2
-    assert (signs != project(np.eye(50), 8, block=16, seed=1)).any()
+    assert (signs != project(np.eye(50), 8, seed=1)).any()
+    assert rows @ signs == pytest.approx(project(rows, 8), abs=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 8, 256, 300])
+def test_blocks_do_not_change_the_matrix(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many signs are made at once, each row of the matrix is the same."""
+    whole = project(np.eye(40), width)
+    monkeypatch.setattr("scorers.gradients._SIGNS_AT_ONCE", 3 * 256)
+    assert (project(np.eye(40), width) == whole).all()
+    assert width < 256 or len(np.unique(whole, axis=0)) == 40
 
 
 HIDDEN = np.array([[[1, 0, 2], [0, 3, 1], [4, 1, 0], [2, 2, 2]]], dtype=float)

@@ -68,6 +68,7 @@ class Engine(Protocol):
     name: str  # as the user wrote it: "vllm:data/nano"
     batch_invariant: bool  # answers a rollout id the same way in any batch
     slots: int  # requests worth keeping in flight
+    shared: str  # what its slots are of, for all runs on this machine; empty: nothing in common
     dead: str  # empty while the engine lives, else why it died
 
     @property

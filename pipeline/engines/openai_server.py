@@ -1,6 +1,7 @@
 """Any OpenAI-compatible server, a running `vllm serve` first of all.
 
-`openai:http://HOST:PORT/v1#MODEL`. The key is read from OPENAI_API_KEY and appears in no message.
+`openai:http://HOST:PORT/v1#MODEL`, or several that serve the same model: `openai:URL,URL#MODEL`
+(see `endpoints`). The key is read from OPENAI_API_KEY and appears in no message.
 The identity is the model's name as the server knows it: the same model on another port keeps its
 rollouts, and nobody but the user knows whether two servers mean the same weights by one name.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 
 from pipeline.engines import Completion, Request
+from pipeline.engines.endpoints import Endpoints
 from pipeline.engines.in_flight import Inbox, InFlight, failed
 from pipeline.errors import UserError
 
@@ -51,13 +53,17 @@ class OpenAIServer:
         timeout_s: float = 600.0,
     ) -> None:
         self.name = f"openai:{what}"
-        address, _, self._served = what.partition("#")
-        if not (address.startswith(("http://", "https://")) and self._served):
-            raise UserError(f"model '{self.name}': write openai:http://HOST:PORT/v1#MODEL")
+        listed, _, self._served = what.partition("#")
+        addresses = list(dict.fromkeys(one.strip().rstrip("/") for one in listed.split(",")))
+        if not (all(map(_is_url, addresses)) and self._served):
+            raise UserError(
+                f"model '{self.name}': write openai:http://HOST:PORT/v1#MODEL, several servers as "
+                "openai:URL,URL#MODEL"
+            )
         self.model = f"openai:{self._served}"
-        self.slots = slots
+        self.slots, self.shared = slots, f"openai {','.join(sorted(addresses))}"
         self.dead = ""
-        self._address = address.rstrip("/")
+        self._endpoints = Endpoints(addresses, backoff_s)
         self._attempts, self._backoff_s = attempts, backoff_s
         self._interval_s = 60 / requests_per_minute if requests_per_minute else 0.0
         self._next_at = 0.0
@@ -71,12 +77,16 @@ class OpenAIServer:
         self._in_flight = InFlight(self._answer)
 
     async def start(self) -> None:
-        """Ask the server what it serves; UserError if it is down or serves another model."""
-        served = await self._list_models()
-        if self._served not in served:
-            raise UserError(
-                f"{self._address} does not serve '{self._served}'; it serves: {', '.join(served)}"
-            )
+        """Ask each server what it serves; UserError if none serves the model."""
+        faults = []
+        for endpoint in self._endpoints.all:
+            try:
+                await self._check(endpoint.address)
+            except UserError as fault:
+                faults.append(str(fault))
+                self._endpoints.note_failure(endpoint, str(fault))
+        if len(faults) == len(self._endpoints.all):
+            raise UserError("; ".join(faults))
 
     def submit(self, request: Request, inbox: Inbox) -> None:
         """Take a request; see `Engine.submit`."""
@@ -87,18 +97,25 @@ class OpenAIServer:
         await self._in_flight.close()
         await self._client.aclose()
 
-    async def _list_models(self) -> list[str]:
+    async def _check(self, address: str) -> None:
+        served = await self._list_models(address)
+        if self._served not in served:
+            raise UserError(
+                f"{address} does not serve '{self._served}'; it serves: {', '.join(served)}"
+            )
+
+    async def _list_models(self, address: str) -> list[str]:
         try:
-            response = await self._client.get(f"{self._address}/models", timeout=30.0)
+            response = await self._client.get(f"{address}/models", timeout=30.0)
             response.raise_for_status()
             return [str(model["id"]) for model in response.json()["data"]]
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             hint = "check OPENAI_API_KEY" if status in (401, 403) else "check the address"
-            raise UserError(f"{self._address}/models answers {status}; {hint}") from None
+            raise UserError(f"{address}/models answers {status}; {hint}") from None
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"no OpenAI-compatible server answers at {self._address} "
+                f"no OpenAI-compatible server answers at {address} "
                 f"({type(error).__name__}); start it or correct the address"
             ) from None
 
@@ -109,17 +126,29 @@ class OpenAIServer:
                 if self.dead:
                     return failed(request, self.dead)
                 await self._keep_rate()
+                endpoint = self._endpoints.pick()
+                endpoint.busy += 1
                 try:
-                    return await self._ask(request)
+                    completion = await self._ask(request, endpoint.address)
+                    self._endpoints.note_answer(endpoint)
+                    return completion
                 except _Passing as error:
                     why, wait_s = str(error), error.wait_s
-                if attempt + 1 < self._attempts:
+                    self._endpoints.note_failure(endpoint, why, wait_s)
+                finally:
+                    endpoint.busy -= 1
+                if attempt + 1 < self._attempts and not self._can_move():
                     backoff = min(_LONGEST_WAIT_S, self._backoff_s * 2**attempt)
                     _log.debug("%s: %s, attempt %d", request.rollout_id, why, attempt + 1)
                     await asyncio.sleep(max(wait_s, backoff * jitter.uniform(0.5, 1.0)))
         if why.startswith("ConnectError"):
-            self.dead = f"{self._address} stopped answering"
+            addresses = " and ".join(one.address for one in self._endpoints.all)
+            self.dead = f"{addresses} stopped answering"
         return failed(request, f"gave up after {self._attempts} attempts: {why}")
+
+    def _can_move(self) -> bool:
+        """Whether another server can take the request at once."""
+        return len(self._endpoints.all) > 1 and self._endpoints.has_ready()
 
     async def _keep_rate(self) -> None:
         if self._interval_s:
@@ -127,11 +156,11 @@ class OpenAIServer:
             self._next_at = max(now, self._next_at) + self._interval_s
             await asyncio.sleep(self._next_at - self._interval_s - now)
 
-    async def _ask(self, request: Request) -> Completion:
+    async def _ask(self, request: Request, address: str) -> Completion:
         path = "chat/completions" if request.messages else "completions"
         try:
             response = await self._client.post(
-                f"{self._address}/{path}", json=_body(self._served, request)
+                f"{address}/{path}", json=_body(self._served, request)
             )
         except httpx.TransportError as error:  # refused, timed out, closed half-way
             raise _Passing(f"{type(error).__name__} {error}") from error
@@ -144,6 +173,10 @@ class OpenAIServer:
             return _completion(request, response.json())
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise _Passing(f"not a completion ({type(error).__name__})") from error
+
+
+def _is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 def _body(model: str, request: Request) -> dict[str, Any]:

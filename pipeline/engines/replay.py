@@ -31,6 +31,7 @@ class Replay:
     def __init__(self, what: str, *, delay_s: float = 0.0, slots: int = 256) -> None:
         self.name = f"replay:{what}"
         self.slots = slots
+        self.shared = ""
         self.dead = ""
         self._delay_s = delay_s
         run_dir, _, self._wanted = what.partition("#")

@@ -35,6 +35,7 @@ class Scripted:
     def __init__(self, what: str, *, latency_s: float = 0.0, slots: int = 64) -> None:
         self.name = self.model = f"scripted:{what}"
         self.slots = slots
+        self.shared = ""
         self.dead = ""
         self._latency_s = latency_s
         self._script = _find(what)

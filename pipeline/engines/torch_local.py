@@ -7,16 +7,15 @@ neighbours, except where float noise of a batch tips a choice (hence not batch-i
 
 import asyncio
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from pipeline.engines import Completion, Request
 from pipeline.engines.checkpoint import encode, identify, locate, require_template
 from pipeline.engines.decoding import generate
+from pipeline.engines.forward import context_of, load_causal, losses_of_tokens
 from pipeline.engines.in_flight import Inbox, InFlight, failed
-from pipeline.errors import UserError
 
 _Waiting = tuple[Request, tuple[int, ...], "asyncio.Future[Completion]"]
 
@@ -32,6 +31,7 @@ class TorchLocal:
     def __init__(self, what: str, *, batch: int = 32) -> None:
         self.name = f"torch:{what}"
         self.slots = 2 * batch
+        self.shared = ""
         self.dead = ""
         self._what, self._batch = what, batch
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
@@ -46,8 +46,8 @@ class TorchLocal:
 
     async def start(self) -> None:
         """Load the model and its tokenizer."""
-        self._model, self._tokenizer = await asyncio.to_thread(_load, self._what)
-        self._context = int(self._model.config.max_position_embeddings)
+        self._model, self._tokenizer = await asyncio.to_thread(load_causal, self._what)
+        self._context = context_of(self._model)
         self._loop_task = asyncio.create_task(self._serve())
 
     def submit(self, request: Request, inbox: Inbox) -> None:
@@ -110,46 +110,8 @@ def token_losses(model_name: str, texts: Sequence[str]) -> list[np.ndarray]:
     longer than the model's context is scored up to there; one of fewer than two tokens gives an
     empty array. The model stays loaded until another is asked for.
     """
-    model, tokenizer = _load(model_name)
-    context = int(model.config.max_position_embeddings)
-    rows = [tokenizer.encode(text)[:context] for text in texts]
-    losses = [np.zeros(0, dtype=np.float32) for _ in rows]
-    order = sorted((i for i, ids in enumerate(rows) if len(ids) > 1), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), 16):  # neighbours in length, so that little is padding
-        chosen = order[start : start + 16]
-        for i, loss in zip(chosen, _losses(model, [rows[i] for i in chosen]), strict=True):
-            losses[i] = loss
-    return losses
-
-
-def _losses(model: Any, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
-    import torch
-
-    width = max(map(len, rows))
-    padded = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=model.device)
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in rows])
-    with torch.inference_mode():
-        logits = model(input_ids=padded, attention_mask=mask.to(model.device)).logits[:, :-1]
-        chosen = logits.float().log_softmax(-1).gather(-1, padded[:, 1:, None])[..., 0]
-    return [(-line[: len(ids) - 1]).cpu().numpy() for line, ids in zip(chosen, rows, strict=True)]
-
-
-@lru_cache(maxsize=1)
-def _load(what: str) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = locate(what)
-    on_gpu = torch.cuda.is_available()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.bfloat16 if on_gpu else torch.float32
-        )
-    except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise UserError(f"transformers cannot load '{what}': {why}") from error
-    return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
+    model, tokenizer = load_causal(model_name)
+    return losses_of_tokens(model, [tokenizer.encode(t)[: context_of(model)] for t in texts])
 
 
 def _settle(future: "asyncio.Future[Completion]", completion: Completion) -> None:

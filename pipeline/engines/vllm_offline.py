@@ -49,6 +49,7 @@ class VllmOffline:
         self.name = f"vllm:{what}"
         self.batch_invariant = False  # until start() knows the device
         self.slots = 0  # until start() knows vLLM's own limit
+        self.shared = ""
         self.dead = ""
         self._what, self._options = what, options
         self._llm: Any = None

@@ -35,6 +35,8 @@ class Item(NamedTuple):
 def headlines(record: Record, figures: Figures) -> list[Item]:
     """Return the numbers to look at first; before the tables exist, those of progress."""
     now, final = record.now, record.final
+    if not samples(record, figures):
+        return _selection_headlines(record)
     prompts = figures.prompts or now.get("prompts", 0)
     covered = figures.covered if figures.rollouts else now.get("covered", 0)
     rollouts = figures.rollouts or now.get("rollouts", 0)
@@ -72,6 +74,22 @@ def _length_bias(record: Record) -> list[Item]:
     return [Item("Length ratio", f"{ratio:.2f}", note)]
 
 
+def samples(record: Record, figures: Figures) -> bool:
+    """Say whether the run asks a model for rollouts; one that only selects does not."""
+    asks = any(stage.name in ("prompts", "rollouts", "probes") for stage in record.stages)
+    return bool(asks or figures.rollouts or record.progress)
+
+
+def _selection_headlines(record: Record) -> list[Item]:
+    read = record.stages[0].rows_in if record.stages else 0
+    rows = record.final.rows if record.final else None
+    return [
+        Item("Rows read", count(read)),
+        Item("Rows kept", count(rows), percent(rows, read) if rows and read else ""),
+        Item("Steps", count(len(record.stages))),
+    ]
+
+
 def funnel(stage: Stage) -> str:
     """Say how a step's rows add up: in = kept + dropped, exactly, or what else happened."""
     if not stage.fingerprint:
@@ -86,7 +104,9 @@ def funnel(stage: Stage) -> str:
 
 
 def costs(record: Record, figures: Figures) -> list[Item]:
-    """Return what the run cost; rates are per second of working time."""
+    """Return what the run cost; rates are per second of working time. Nothing for a selection."""
+    if not samples(record, figures):
+        return []
     now = record.now
     seconds = now.get("seconds") or 0
     rows = record.final.rows if record.final else 0

@@ -24,7 +24,7 @@ def summarise(run: str | Path) -> str:
         _funnel(record),
         _levels(figures),
         _verdicts(figures),
-        ["Cost", *align("<>", [[f"  {item.name}", item.value] for item in costs(record, figures)])],
+        _costs(record, figures),
         _files(record),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -96,6 +96,11 @@ def _verdicts(figures: Figures) -> list[str]:
         "Verdicts of counted rollouts",
         *align("<>>", [["  verdict", "rollouts", "share"], *rows]),
     ]
+
+
+def _costs(record: Record, figures: Figures) -> list[str]:
+    rows = [[f"  {item.name}", item.value] for item in costs(record, figures)]
+    return ["Cost", *align("<>", rows)] if rows else []
 
 
 def _files(record: Record) -> list[str]:

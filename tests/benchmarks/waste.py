@@ -64,7 +64,7 @@ class Slow:
     """Answers after a while; notes how long its slots were busy."""
 
     name = model = "scripted:waste"
-    batch_invariant, slots, dead = True, SLOTS, ""
+    batch_invariant, slots, shared, dead = True, SLOTS, "", ""
 
     def __init__(self, rates: Sequence[float], latency_s: float) -> None:
         self.rates, self.latency_s = rates, latency_s

@@ -1,0 +1,177 @@
+"""RDS+ over a pool of any size: the rows that tasks pick in turn, exact and nearly for the price of
+one matrix product.
+
+float32 products find the few rows that can matter: those within a proven error bound of each task's
+best. Only these are read again and scored exactly (`pipeline.selection.similarity`), so that no
+block size, shard size or BLAS changes a pick. Method: Ivison et al., arXiv 2503.01807, section 3.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.selection.eligibility import bound
+from pipeline.selection.similarity import cosines, unit_grid
+from pipeline.selectors import take_turns
+from pipeline.vectors import Features, require_same
+
+_SAFE = 1e-20  # squared lengths below it lose digits in float32
+
+
+class Rotation(NamedTuple):
+    """Rows in the order picked, which group picked each, in which round, at which cosine."""
+
+    rows: np.ndarray
+    groups: np.ndarray
+    rounds: np.ndarray
+    scores: np.ndarray
+    unusable: int  # rows without a direction
+
+
+def rotate(
+    pool: Features,
+    queries: Features,
+    groups: Sequence[Any],
+    n: int,
+    *,
+    wanted: np.ndarray | None = None,
+    block_rows: int = 2048,
+) -> Rotation:
+    """Let groups of queries take turns in picking pool rows, each by its nearest query.
+
+    groups: a label a query, taking turns in order of first appearance. A group whose next row is
+    already taken loses that turn; ties go by id. wanted: bool[rows], False for rows of the store
+    that are not in the pool. Equal to `selectors.round_robin` on the whole matrix.
+    Raises UserError for queries of another identity, or without a direction.
+    """
+    require_same(pool.identity, queries.identity, names=(str(pool.path), str(queries.path)))
+    asked = [grid for _, grid in _by_group(queries, groups)]
+    n = bound(n, pool.rows)
+    if not n or not asked:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Rotation(nothing, nothing, nothing, np.zeros(0), 0)
+    near = _Nearest(asked, n)
+    for first, view in pool.blocks(block_rows):
+        near.see(first, view, None if wanted is None else wanted[first : first + len(view)])
+    rough = [rows[np.argsort(-scores, kind="stable")] for rows, scores in near.best(n)]
+    turns = take_turns(_pad(rough), n)
+    # As many rounds as the rough ranking needs, and some: if these give n rows, the rest is idle.
+    deep = min(n, int(turns.rounds.max(initial=0) * 1.05) + 64)
+    for depth in dict.fromkeys([deep, n]):
+        ranked = [
+            _rank(pool, rows, grid, depth) for (rows, _), grid in zip(near.best(depth), asked)
+        ]
+        turns = take_turns(_pad([rows for rows, _ in ranked]), n)
+        if len(turns.rows) == n or depth == n:
+            break
+    scores = np.array([ranked[g][1][r] for g, r in zip(turns.pickers, turns.rounds, strict=True)])
+    return Rotation(turns.rows, turns.pickers, turns.rounds, scores, near.unusable)
+
+
+def _by_group(queries: Features, groups: Sequence[Any]) -> list[tuple[Any, np.ndarray]]:
+    if len(groups) != queries.rows:
+        raise UserError(f"there are {len(groups)} groups for {queries.rows} queries; one each")
+    grid = unit_grid(queries.array())
+    bad = np.flatnonzero(np.isnan(grid[:, :1]).any(axis=1))
+    if len(bad):
+        raise UserError(
+            f"{queries.path}: {len(bad)} of {len(grid)} queries are zero or not finite, first "
+            f"'{queries.ids()[bad[0]]}'; drop them"
+        )
+    return [
+        (one, grid[[q for q, label in enumerate(groups) if label == one]])
+        for one in dict.fromkeys(groups)
+    ]
+
+
+class _Nearest:
+    """For each group the rows whose float32 score may be among its best, as blocks go by."""
+
+    def __init__(self, asked: Sequence[np.ndarray], depth: int) -> None:
+        self.queries = np.concatenate(asked).astype(np.float32) * np.float32(2.0**-26)
+        self.ends = np.cumsum([len(grid) for grid in asked])
+        self.depth = depth
+        # Rounding of the inputs and of d additions in any order, doubled (Higham 2002, 3.1).
+        self.error = (self.queries.shape[1] + 64) * 2.0**-23
+        self.found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in asked]
+        self.counts, self.least = [0] * len(asked), [-np.inf] * len(asked)
+        self.unusable = 0
+
+    def see(self, first: int, view: np.ndarray, wanted: np.ndarray | None) -> None:
+        rows = _unit_rows(view)
+        usable = ~np.isnan(rows[:, 0])
+        self.unusable += int((~usable & (True if wanted is None else wanted)).sum())
+        scores = self.queries @ rows.T
+        start = 0
+        for g, end in enumerate(self.ends.tolist()):
+            best = scores[start:end].max(axis=0)
+            keep = best >= self.least[g]  # not so for NaN
+            keep = np.flatnonzero(keep if wanted is None else keep & wanted)
+            self.found[g].append((first + keep, best[keep]))
+            self.counts[g] += len(keep)
+            if self.counts[g] > 2 * self.depth + 4096:
+                self._shrink(g)
+            start = end
+
+    def _shrink(self, g: int) -> None:
+        rows, scores = self._within(g, self.depth)
+        self.found[g], self.counts[g] = [(rows, scores)], len(rows)
+        if len(rows) >= self.depth:
+            self.least[g] = np.partition(scores, -self.depth)[-self.depth] - 2 * self.error
+
+    def _within(self, g: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.concatenate([rows for rows, _ in self.found[g]])
+        scores = np.concatenate([scores for _, scores in self.found[g]])
+        if len(rows) <= depth:
+            return rows, scores
+        keep = scores >= np.partition(scores, -depth)[-depth] - 2 * self.error
+        return rows[keep], scores[keep]
+
+    def best(self, depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return by group the rows that may be among its `depth` best, and their rough scores."""
+        return [self._within(g, depth) for g in range(len(self.found))]
+
+
+def _unit_rows(view: np.ndarray) -> np.ndarray:
+    """Return rows of length 1, float32; NaN where there is no direction."""
+    rows = view.astype(np.float32)
+    with np.errstate(all="ignore"):
+        squares = np.einsum("ij,ij->i", rows, rows)
+        rows *= (1 / np.sqrt(squares))[:, None]
+        odd = np.flatnonzero(~((squares > _SAFE) & np.isfinite(squares)))
+        if len(odd):
+            rows[odd] = unit_grid(view[odd]) * 2.0**-26
+    return rows
+
+
+def _rank(
+    pool: Features, rows: np.ndarray, asked: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score candidate rows exactly and return the `depth` best, ties by id."""
+    rows = np.sort(rows)
+    scores = np.empty(len(rows))
+    for first, view in pool.blocks(4096):
+        low, high = np.searchsorted(rows, [first, first + len(view)])
+        if high > low:
+            grid = unit_grid(view[rows[low:high] - first])
+            scores[low:high] = cosines(grid, asked).max(axis=1)
+    order = np.argsort(-scores, kind="stable")
+    tied = np.flatnonzero(np.isin(scores, _repeated(scores[order])))
+    ranks = np.zeros(len(rows), dtype=np.int64)
+    if len(tied):  # ids are text on disk: looked up only where they decide
+        ranks[tied] = np.argsort(np.argsort(np.asarray(pool.ids_of(rows[tied]))))
+        order = np.lexsort((ranks, -scores))
+    return rows[order[:depth]], scores[order[:depth]]
+
+
+def _repeated(ordered: np.ndarray) -> np.ndarray:
+    return ordered[1:][ordered[1:] == ordered[:-1]]
+
+
+def _pad(ranked: Sequence[np.ndarray]) -> np.ndarray:
+    table = np.full((len(ranked), max(map(len, ranked), default=0)), -1, dtype=np.int64)
+    for line, rows in zip(table, ranked, strict=True):
+        line[: len(rows)] = rows
+    return table
