@@ -178,7 +178,7 @@ def _step_facts(shards: Shards) -> dict[str, Any]:
         "rows_in": shards.manifest.get("rows_in"),
         "rows": shards.rows,
         "dropped": lineage["dropped"],
-        "expands": shards.manifest.get("expands", False),
+        "expands": bool(shards.manifest.get("expands")),
         "fingerprint": shards.fingerprint,
         "inputs": lineage["inputs"],
     }

@@ -36,23 +36,22 @@ class Stage:
     fingerprint: str = ""  # empty while unfinished
     shards: int = 0  # finished
     shards_of: int = 0  # 0: not known yet
-    new_rows: bool = False  # it makes new rows of its rows: pairs, say
+    declared: bool = False  # to make rows of another kind: rollouts of prompts, pairs of rollouts
 
     @property
     def unaccounted(self) -> int:
         """Rows in - rows kept - rows dropped: 0 where every row is accounted for.
 
-        A step that makes several rows of one has no such balance; it has 0 as well.
+        A step that makes rows of another kind has no such balance; it has 0 as well.
         """
-        if self.new_rows:
-            return 0
-        return max(0, self.rows_in - self.rows - sum(self.dropped.values()))
+        lost = self.rows_in - self.rows - sum(self.dropped.values())
+        return 0 if self.declared else max(0, lost)
 
     @property
     def expands(self) -> bool:
-        """Whether its rows are not simply those that went in."""
-        balance = self.rows_in - self.rows - sum(self.dropped.values())
-        return balance < 0 or (self.new_rows and balance > 0)
+        """Whether it makes rows of another kind, as it says or as the counts show."""
+        balance = self.rows + sum(self.dropped.values()) - self.rows_in
+        return balance > 0 or (self.declared and balance != 0)
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def _read_stage(place: Path) -> Stage:
         fingerprint=manifest["fingerprint"],
         shards=len(manifest["shards"]),
         shards_of=len(manifest["shards"]),
-        new_rows=bool(manifest.get("expands")),
+        declared=bool(manifest.get("expands")),
     )
 
 
@@ -214,6 +213,7 @@ def _read_commits(place: Path) -> Stage:
         dropped=dict(sorted(dropped.items())),
         shards=len(records),
         shards_of=max((made.get("of", 0) for made in made_by), default=0),
+        declared=any(made.get("expands") for made in made_by),
     )
 
 

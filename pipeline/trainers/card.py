@@ -18,7 +18,7 @@ class Funnel(TypedDict):
     rows_in: int
     kept: int
     dropped: Mapping[str, int]  # reason -> rows
-    expands: NotRequired[bool]  # it makes new rows of its rows: pairs, say
+    expands: NotRequired[bool]
 
 
 class Card(TypedDict, total=False):
@@ -120,9 +120,9 @@ def _funnel(steps: Sequence[Funnel]) -> str:
 
 def _reasons(step: Funnel) -> str:
     missing = step["rows_in"] - step["kept"] - sum(step["dropped"].values())
-    if missing < 0:
+    if missing < 0 and not step["dropped"]:
         return f"{step['kept'] / max(step['rows_in'], 1):.1f} a row"
-    if missing and not step.get("expands"):
+    if missing > 0 and not step.get("expands"):
         raise ValueError(f"funnel step '{step['step']}': {missing} rows left without a reason")
     return ", ".join(f"{reason} {count}" for reason, count in sorted(step["dropped"].items()))
 
