@@ -114,7 +114,7 @@ def _add_data(commands: Any) -> None:
     export.add_argument("run", type=Path)
     trainers = ["trl", "axolotl", "llamafactory", "open-instruct"]
     export.add_argument("--to", choices=trainers, required=True)
-    export.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise"])
+    export.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise", "scores"])
     forms = ["messages", "prompt-completion", "implicit"]
     export.add_argument("--form", choices=forms, default="messages")
     export.add_argument("--out", type=Path)

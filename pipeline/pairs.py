@@ -130,7 +130,11 @@ def length_bias(pairs: pa.Table) -> dict[str, float | int | None]:
     `log_ratio` is the median of ln(chosen / rejected): 0 without bias. `longer` and `shorter` are
     shares of the pairs; all but `pairs` are None where there are no pairs.
     """
-    lengths = [(len(chosen), len(rejected)) for chosen, rejected in _sides(pairs)]
+    return bias_of([(len(chosen), len(rejected)) for chosen, rejected in _sides(pairs)])
+
+
+def bias_of(lengths: Sequence[tuple[int, int]]) -> dict[str, float | int | None]:
+    """Measure the same from (chosen, rejected) lengths alone."""
     if not lengths:
         names = ("mean_chosen", "mean_rejected", "longer", "shorter", "log_ratio")
         return {"pairs": 0, **dict.fromkeys(names)}

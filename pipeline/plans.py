@@ -144,7 +144,8 @@ def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     rows_in = sum(map(len, sources))
     _check_count(plan, rows_in, sifted)
     made_by = plan.made_by(i) | ({} if sifted.whole else {"stopped": True})
-    facts = {**made_by, "of": len(plan), "rows_in": rows_in, "moved": _moved(sources, sifted.kept)}
+    facts = {**made_by, "of": len(plan), "expands": plan.expands, "rows_in": rows_in}
+    facts["moved"] = _moved(sources, sifted.kept)
     record = write_shard(plan.folder, i, sifted, key=digest(made_by), made_by=facts)
     remove(_journal_file(plan, i))
     return record
@@ -163,6 +164,7 @@ def finish(plan: Plan, records: list[dict[str, Any]]) -> Shards:
         "parameters": plan.parameters(),
         "inputs": [one.fingerprint for shards in inputs.values() for one in shards],
         "rows_in": sum(record["made_by"]["rows_in"] for record in records),
+        "expands": plan.expands,
     }
     if any("stopped" in record["made_by"] for record in records):
         made_by["stopped"] = True

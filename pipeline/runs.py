@@ -135,6 +135,7 @@ def _card(run: Run, manifest: Mapping[str, Any]) -> Card:
                 rows_in=step["rows_in"],
                 kept=step["rows"],
                 dropped=step["dropped"],
+                expands=step["expands"],
             )
             for step in manifest["steps"]
         ],
@@ -177,6 +178,7 @@ def _step_facts(shards: Shards) -> dict[str, Any]:
         "rows_in": shards.manifest.get("rows_in"),
         "rows": shards.rows,
         "dropped": lineage["dropped"],
+        "expands": bool(shards.manifest.get("expands")),
         "fingerprint": shards.fingerprint,
         "inputs": lineage["inputs"],
     }

@@ -4,7 +4,7 @@ Reads a grid (`scorers.execution`) and its executions. Tests that a stub passes 
 are no columns; a cell that was not judged is -1.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,10 +89,16 @@ def judge(rows: pa.Table, cells: pa.Table) -> pa.Table:
     for cell in cells.to_pylist():
         found.setdefault(cell["code_id"], []).append(cell)
     said = [_verdict(row, found.get(row["rollout_id"], [])) for row in rows.to_pylist()]
+    return set_verdicts(rows, said)
+
+
+def set_verdicts(rollouts: pa.Table, said: Sequence[tuple[str, str]]) -> pa.Table:
+    """Replace verdict and reason of rollouts."""
     for place, name in enumerate(("verdict", "reason")):
-        at = rows.schema.get_field_index(name)
-        rows = rows.set_column(at, name, pa.array([one[place] for one in said], pa.string()))
-    return rows
+        at = rollouts.schema.get_field_index(name)
+        words = pa.array([one[place] for one in said], pa.string())
+        rollouts = rollouts.set_column(at, name, words)
+    return rollouts
 
 
 def _verdict(row: Row, cells: list[Row]) -> tuple[str, str]:

@@ -42,7 +42,7 @@ RIGHT, WRONG = "def f(x):\n    return x + 1", "def f(x):\n    return x"
 
 def test_grid_takes_each_program_and_test_once() -> None:
     """Equal programs share a row that names their samples; two stubs meet the same tests."""
-    made, dropped, _ = grid(
+    made, dropped, *_ = grid(
         codes(RIGHT, "def f(x): return x + 1  # same", WRONG),
         suites("assert f(1) == 2", "assert f(1)==2", "assert f(0) == 1"),
     )
@@ -54,13 +54,13 @@ def test_grid_takes_each_program_and_test_once() -> None:
 
 def test_grid_counts_programs_without_tests() -> None:
     """A task whose test replies held no test drops its programs under a reason."""
-    made, dropped, _ = grid(codes(RIGHT, WRONG), suites("assert f(1) == 2", task="other"))
+    made, dropped, *_ = grid(codes(RIGHT, WRONG), suites("assert f(1) == 2", task="other"))
     assert len(made) == 0 and dropped == {"no_tests": 2}
 
 
 def test_executions_are_the_full_matrix() -> None:
     """Every program meets every test in one start; cells name task, program and test."""
-    table, _, _ = grid(codes(RIGHT, WRONG), suites("assert f(1) == 2", "assert f(0) == 0"))
+    table, _, *_ = grid(codes(RIGHT, WRONG), suites("assert f(1) == 2", "assert f(0) == 0"))
     made = executions(table, sandbox=PYTHON, limits={"test_cpu_s": 1.0}).kept.to_pylist()
     status = {(row["code_id"], row["test_id"]): row["status"] for row in made}
     (one, other), tests = table["code_id"].to_pylist()[:2], table["test_ids"][0].as_py()
@@ -71,7 +71,7 @@ def test_executions_are_the_full_matrix() -> None:
 
 def test_unknown_limits_are_a_user_fault() -> None:
     """A limit that the sandbox does not know is named in one sentence."""
-    table, _, _ = grid(codes(RIGHT), suites("assert f(1) == 2"))
+    table, _, *_ = grid(codes(RIGHT), suites("assert f(1) == 2"))
     with pytest.raises(UserError, match="cpu"):
         executions(table, sandbox=PYTHON, limits={"cpu": 1})
 
@@ -91,9 +91,9 @@ def test_infra_is_tried_again_and_kept_apart(monkeypatch: pytest.MonkeyPatch) ->
             yield Outcome(one.id, "infra" if bad else "correct", "isolated", "A", tests)
 
     monkeypatch.setattr(execution, "run_programs", troubled)
-    table, _, _ = grid(codes(RIGHT, WRONG), suites("assert f(1) == 2"))
+    table, _, *_ = grid(codes(RIGHT, WRONG), suites("assert f(1) == 2"))
     table = table.slice(0, 2)
-    kept, dropped, aside = executions(table, sandbox={}, limits={})
+    kept, dropped, aside, _ = executions(table, sandbox={}, limits={})
     assert kept["status"].to_pylist() == ["pass"] and dropped == {"infra": 1}
     assert aside is not None and aside["status"].to_pylist() == ["infra"]
     assert len(runs) == 4

@@ -169,7 +169,7 @@ def test_laws_of_every_rule(rule, rows, draw) -> None:
     names = ("id", "score", "completion", "verdict", "times_ms")
     table = rollouts(*(dict(zip(names, row, strict=True)) for row in rows))
     asked = {"rule": rule, "score": "score", "recipe": "toy"}
-    kept, dropped, _ = make_pairs(table, PROMPTS, **asked)
+    kept, dropped, *_ = make_pairs(table, PROMPTS, **asked)
     assert kept.schema.names[: len(PAIRS)] == PAIRS.names
     used = {parent for pair in kept["parents"].to_pylist() for parent in pair[:2]}
     assert len(used) + sum(dropped.values()) == len(rows)
@@ -230,7 +230,7 @@ def test_own_pairs_get_their_columns() -> None:
             for a, b, t in [("x", "y", 1), ("same", "same\n", 2)]
         ]
     )
-    table, dropped, _ = to_pairs(rows, PROMPTS, recipe="toy")
+    table, dropped, *_ = to_pairs(rows, PROMPTS, recipe="toy")
     (row,) = check(table, PAIRS, where="test").to_pylist()
     assert row["prompt"] == [{"role": "user", "content": "p"}] and row["prefix"] == ""
     assert row["parents"] == ["r1", "p"] and row["score_chosen"] is None and row["test"] == 1
@@ -246,7 +246,7 @@ def test_unpaired_rows_are_what_was_judged() -> None:
         "completion",
         pa.array(["a", "b", "c", "d", "e", "a", "f"]),
     )
-    made, dropped, _ = to_unpaired(table, PROMPTS, recipe="toy")
+    made, dropped, *_ = to_unpaired(table, PROMPTS, recipe="toy")
     rows = check(made, UNPAIRED, where="test").to_pylist()
     assert [(row["completion"], row["label"]) for row in rows] == [
         ("So a", True), ("So b", False), ("So c", False), ("So f", True),
@@ -259,6 +259,6 @@ def test_unpaired_rows_of_a_column_of_labels() -> None:
     """A column of booleans may say what is good; null is not judged, a cut off reply leaves."""
     table = rollouts({}, {}, {}, {"finish_reason": "length"})
     table = table.append_column("good", pa.array([True, False, None, False]))
-    made, dropped, _ = to_unpaired(table, PROMPTS, recipe="toy", label="good")
+    made, dropped, *_ = to_unpaired(table, PROMPTS, recipe="toy", label="good")
     assert made["label"].to_pylist() == [True, False]
     assert dropped == {"not_judged": 1, "truncated": 1}

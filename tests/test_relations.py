@@ -32,7 +32,7 @@ def rollouts(*completions, finish="stop"):
 
 def test_parse_fills_columns_and_counts_the_rest() -> None:
     """Each reply becomes columns or a counted reason, and its rollout leads the lineage."""
-    kept, dropped, _ = parse(rollouts("a, b", "  ", "c"), reader=words)
+    kept, dropped, *_ = parse(rollouts("a, b", "  ", "c"), reader=words)
     assert kept["words"].to_pylist() == [["a", "b"], ["c"]]
     assert kept["parents"].to_pylist() == [["r0", "p0"], ["r2", "p2"]]
     assert dropped == {"empty": 1}
@@ -41,7 +41,7 @@ def test_parse_fills_columns_and_counts_the_rest() -> None:
 @pytest.mark.parametrize(("finish", "reason"), [("length", "truncated"), ("error", "unanswered")])
 def test_parse_never_reads_what_is_not_whole(finish: str, reason: str) -> None:
     """A cut off reply and a missing one do not reach the reader."""
-    kept, dropped, _ = parse(rollouts("a, b", finish=finish), reader=words)
+    kept, dropped, *_ = parse(rollouts("a, b", finish=finish), reader=words)
     assert len(kept) == 0 and dropped == {reason: 1}
     assert kept.schema.field("words").type == pa.list_(pa.string())
 
@@ -49,7 +49,7 @@ def test_parse_never_reads_what_is_not_whole(finish: str, reason: str) -> None:
 def test_parse_brings_the_columns_of_what_was_asked() -> None:
     """With the rows that were sampled, the reader and the next template see their columns."""
     asked = pa.table({"id": ["p1", "p0"], "seed_text": ["one", "zero"]})
-    kept, _, _ = parse(rollouts("a", "b"), asked, reader=words)
+    kept, _, *_ = parse(rollouts("a", "b"), asked, reader=words)
     assert kept["seed_text"].to_pylist() == ["zero", "one"]
 
 
@@ -57,7 +57,7 @@ def test_join_adds_columns_and_counts_the_lonely() -> None:
     """Own columns win, missing ones are brought, rows without a partner leave counted."""
     rows = pa.table({"id": ["b", "a", "b", "x"], "n": [1, 2, 3, 4]})
     others = pa.table({"id": ["a", "b"], "n": [7, 8], "name": ["A", "B"]})
-    kept, dropped, _ = join(rows, others)
+    kept, dropped, *_ = join(rows, others)
     assert kept.to_pydict() == {"id": ["b", "a", "b"], "n": [1, 2, 3], "name": ["B", "A", "B"]}
     assert dropped == {"no_match": 1}
 

@@ -144,15 +144,7 @@ def selfcodealign(
     sampling = Sampling(temperature, top_p, max_tokens=max_tokens)
     asked: Any = {"model": model, "engine": engine, "sampling": sampling, "seed": seed}
     files = load_prompts(prompts, columns, subset, split, limit, True, seed, needs=())
-    seeds: Shards = seed_functions(files)
-    if judged:
-        said = asked | {"sampling": Sampling(0.0, max_tokens=32, stop=("\n",))}
-        seeds = parse(generate(seeds, JUDGE, into="judgements", **said), seeds, reader=approved,
-                      into="approved")  # fmt: skip
-    named = generate(seeds, CONCEPTS, into="named", **asked)
-    kinds = draw_kinds(parse(named, seeds, reader=concepts, into="concepts"), seed=seed)
-    posed = generate(kinds, INSTRUCT, into="posed", **asked)
-    tasks = parse(posed, kinds, reader=task, into="tasks")
+    tasks = write_tasks(files, judged=judged, **asked)
     drawn = generate(tasks, RESPOND, n=responses, **asked)
     answers = parse(drawn, tasks, reader=response, into="responses")
     cells = execute(as_programs(answers), sandbox=sandbox)
@@ -160,3 +152,17 @@ def selfcodealign(
     chosen = one_each(passing, seed=seed, names=names, near=near)
     rows: Shards = to_sft(chosen, tasks, recipe="selfcodealign")
     return rows
+
+
+def write_tasks(files: Shards, *, judged: bool = True, seed: int, **asked: Any) -> Shards:
+    """Make tasks of source files: functions, their concepts, a new task from these."""
+    seeds: Shards = seed_functions(files)
+    if judged:
+        greedy = asked | {"sampling": Sampling(0.0, max_tokens=32, stop=("\n",))}
+        said = generate(seeds, JUDGE, into="judgements", seed=seed, **greedy)
+        seeds = parse(said, seeds, reader=approved, into="approved")
+    named = generate(seeds, CONCEPTS, into="named", seed=seed, **asked)
+    kinds = draw_kinds(parse(named, seeds, reader=concepts, into="concepts"), seed=seed)
+    posed = generate(kinds, INSTRUCT, into="posed", seed=seed, **asked)
+    tasks: Shards = parse(posed, kinds, reader=task, into="tasks")
+    return tasks

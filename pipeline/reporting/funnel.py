@@ -36,19 +36,22 @@ class Stage:
     fingerprint: str = ""  # empty while unfinished
     shards: int = 0  # finished
     shards_of: int = 0  # 0: not known yet
+    declared: bool = False  # to make rows of another kind: rollouts of prompts, pairs of rollouts
 
     @property
     def unaccounted(self) -> int:
         """Rows in - rows kept - rows dropped: 0 where every row is accounted for.
 
-        A step that makes several rows of one has no such balance; it has 0 as well.
+        A step that makes rows of another kind has no such balance; it has 0 as well.
         """
-        return max(0, self.rows_in - self.rows - sum(self.dropped.values()))
+        lost = self.rows_in - self.rows - sum(self.dropped.values())
+        return 0 if self.declared else max(0, lost)
 
     @property
     def expands(self) -> bool:
-        """Whether more rows came out than went in."""
-        return self.rows + sum(self.dropped.values()) > self.rows_in
+        """Whether it makes rows of another kind, as it says or as the counts show."""
+        balance = self.rows + sum(self.dropped.values()) - self.rows_in
+        return balance > 0 or (self.declared and balance != 0)
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ def _read_stage(place: Path) -> Stage:
         fingerprint=manifest["fingerprint"],
         shards=len(manifest["shards"]),
         shards_of=len(manifest["shards"]),
+        declared=bool(manifest.get("expands")),
     )
 
 
@@ -209,6 +213,7 @@ def _read_commits(place: Path) -> Stage:
         dropped=dict(sorted(dropped.items())),
         shards=len(records),
         shards_of=max((made.get("of", 0) for made in made_by), default=0),
+        declared=any(made.get("expands") for made in made_by),
     )
 
 

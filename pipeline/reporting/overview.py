@@ -1,7 +1,10 @@
 """What the report and the terminal both say of a run: headline, funnel, cost, files, parameters."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
+
+import polars as pl
 
 from pipeline.reporting.figures import Figures
 from pipeline.reporting.funnel import Record, Stage
@@ -48,7 +51,27 @@ def headlines(record: Record, figures: Figures) -> list[Item]:
         Item("Tokens", count(tokens), "generated"),
         Item("Tokens per row", count(tokens / rows if rows else None), "generated per row kept"),
         Item("Working time", duration(now.get("seconds")), "without pauses"),
+        *_length_bias(record),
     ]
+
+
+def _length_bias(record: Record) -> list[Item]:
+    """Return how far chosen texts differ from rejected ones in length alone, if there are pairs."""
+    from pipeline.pairs import bias_of
+
+    wanted = {"row_id", "chosen", "rejected"}
+    made = [stage.name for stage in record.stages if wanted <= set(record.columns(stage.name))]
+    opened = record.open(made[-1]) if made else None
+    if opened is None or not opened.rows:
+        return []
+    sides = [pl.col(name).str.len_chars() for name in ("chosen", "rejected")]
+    found = bias_of(opened.scan().select(sides).collect(engine="streaming").rows())
+    ratio = math.exp(found["log_ratio"] or 0.0)
+    longer, shorter = percent(found["longer"]), percent(found["shorter"])
+    note = (
+        f"chosen / rejected, median; chosen longer in {longer}, shorter in {shorter} of the pairs"
+    )
+    return [Item("Length ratio", f"{ratio:.2f}", note)]
 
 
 def samples(record: Record, figures: Figures) -> bool:

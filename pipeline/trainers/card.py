@@ -6,7 +6,7 @@ A card holds neither times nor hosts, so the same run gives the same bytes.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import yaml
 
@@ -18,6 +18,7 @@ class Funnel(TypedDict):
     rows_in: int
     kept: int
     dropped: Mapping[str, int]  # reason -> rows
+    expands: NotRequired[bool]
 
 
 class Card(TypedDict, total=False):
@@ -38,7 +39,13 @@ class Card(TypedDict, total=False):
     command: str
 
 
-_TAGS = {"sft": ["sft"], "pairs": ["dpo", "preference"], "unpaired": ["kto"], "stepwise": ["prm"]}
+_TAGS = {
+    "sft": ["sft"],
+    "pairs": ["dpo", "preference"],
+    "unpaired": ["kto"],
+    "stepwise": ["prm"],
+    "scores": ["rewards"],
+}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
 _SHOWN = 2_000  # characters of one text in the sample row
 
@@ -113,9 +120,9 @@ def _funnel(steps: Sequence[Funnel]) -> str:
 
 def _reasons(step: Funnel) -> str:
     missing = step["rows_in"] - step["kept"] - sum(step["dropped"].values())
-    if missing < 0:
+    if missing < 0 and not step["dropped"]:
         return f"{step['kept'] / max(step['rows_in'], 1):.1f} a row"
-    if missing:
+    if missing > 0 and not step.get("expands"):
         raise ValueError(f"funnel step '{step['step']}': {missing} rows left without a reason")
     return ", ".join(f"{reason} {count}" for reason, count in sorted(step["dropped"].items()))
 

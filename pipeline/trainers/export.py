@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import UserError
-from pipeline.schema import PAIRS, SFT, STEPWISE, UNPAIRED, check, digest
+from pipeline.schema import PAIRS, SCORES, SFT, STEPWISE, UNPAIRED, check, digest
 from pipeline.shards import read_parquet, write_parquet
 from pipeline.trainers.card import Card, render
 from pipeline.trainers.conversations import REMEDIES, find_faults, find_step_faults
@@ -26,7 +26,13 @@ from pipeline.trainers.usage import Export, write_usage
 
 Form = Literal["messages", "prompt-completion", "implicit"]
 
-_SCHEMAS = {"sft": SFT, "pairs": PAIRS, "unpaired": UNPAIRED, "stepwise": STEPWISE}
+_SCHEMAS = {
+    "sft": SFT,
+    "pairs": PAIRS,
+    "unpaired": UNPAIRED,
+    "stepwise": STEPWISE,
+    "scores": SCORES,
+}
 _ROWS_PER_FILE = 100_000
 
 _Rows = list[dict[str, Any]]
