@@ -1,4 +1,4 @@
-"""The code recipes from end to end on a scripted model and the real sandbox, killed and replayed."""
+"""The code recipes from end to end: a scripted model, the real sandbox, a kill, a replay."""
 
 import json
 import os
@@ -19,14 +19,16 @@ from pipeline.trainers.export import export
 from tests.scripts_for_code import pool
 
 ROOT = Path(__file__).resolve().parents[1]
+# The session's server stands, so `execute` shows the run on it, outside of the flow.
+pytestmark = pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
 MODEL = "scripted:tests.scripts_for_code:world"
 
 
 def run(recipe: str, folder: Path, **given):
     """Run a recipe on the scripted world."""
-    from pipeline.catalog import find_recipe
+    from pipeline.catalog import load_recipe
 
-    execute(find_recipe(recipe), {"model": MODEL, "limit": 24, **given}, Run(folder))
+    execute(load_recipe(recipe), {"model": MODEL, "limit": 24, **given}, Run(folder))
     return folder
 
 
