@@ -140,7 +140,7 @@ def select(pool: pa.Table, chosen: pa.Table) -> Sifted:
 
 @step()
 def to_rows(rows: pa.Table, *, recipe: str) -> pa.Table:
-    """Write pool rows as a training set, with all that was said of them; parents: the pool's ids."""
+    """Write pool rows as a training set, with all that was said of them; parents: their ids."""
     ids = rows["id"].to_pylist()
     table = {
         "row_id": pa.array([digest(recipe, one) for one in ids], pa.string()),

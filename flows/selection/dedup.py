@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from pipeline.choices import choices, feature_folder, load_pool, select, to_rows
 from pipeline.pools import text_of
+from pipeline.schema import Sifted
 from pipeline.selection.clusters import assign, k_means
 from pipeline.selection.meaning import find_echoes
 from pipeline.selection.minhash import NearIndex
-from pipeline.schema import Sifted
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features
@@ -70,9 +70,7 @@ def find_paraphrases(
     ids = pool["id"].to_pylist()
     held = vectors.take(ids)
     centroids = k_means(held, min(clusters, len(ids)), seed=seed, ids=ids)
-    found = find_echoes(
-        held, epsilon=epsilon, rule=rule, clusters=assign(held, centroids), ids=ids
-    )
+    found = find_echoes(held, epsilon=epsilon, rule=rule, clusters=assign(held, centroids), ids=ids)
     return choices(
         ids,
         np.flatnonzero(found.duplicate_of < 0),

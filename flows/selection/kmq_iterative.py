@@ -59,7 +59,9 @@ def draw_round(
 def asked_of(rows: pa.Table) -> pa.Table:
     """Return the rows' prompts: what stands before the last turn."""
     prompts = [turns[:-1] for turns in rows["messages"].to_pylist()]
-    table = rows.set_column(1, rows.schema.field("messages"), pa.array(prompts, rows["messages"].type))
+    table = rows.set_column(
+        1, rows.schema.field("messages"), pa.array(prompts, rows["messages"].type)
+    )
     ends_well = pa.array([bool(p) and p[-1]["role"] == "user" for p in prompts], pa.bool_())
     return table.select(["id", "messages", "source", "meta"]).filter(ends_well)
 
@@ -89,7 +91,12 @@ def gains(drawn: pa.Table, *, gold: Features, generated: Features) -> pa.Table:
 
 
 def learn(
-    round_: int, rows: Shards, drawn: tuple[Shards, ...], model: str, schedule: Schedule, max_tokens: int
+    round_: int,
+    rows: Shards,
+    drawn: tuple[Shards, ...],
+    model: str,
+    schedule: Schedule,
+    max_tokens: int,
 ) -> Shards:
     """Tune on what is drawn so far, let the model answer it, and return each row's gain."""
     kept = [select(rows, one, into=f"drawn_{round_}_{i}") for i, one in enumerate(drawn)]

@@ -65,7 +65,9 @@ def choose_by_gradient(
     best = scores.max(axis=1)
     chosen = top_k(best, n, ids=ids)
     tasks = [names[i] for i in np.nan_to_num(scores, nan=-np.inf).argmax(axis=1)]
-    return choices(ids, chosen, scores=best, reasons={"no_gradient": np.isnan(best)}, best_task=tasks)
+    return choices(
+        ids, chosen, scores=best, reasons={"no_gradient": np.isnan(best)}, best_task=tasks
+    )
 
 
 def _by_task(

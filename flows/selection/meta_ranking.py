@@ -46,7 +46,9 @@ _LABELS = ("A", "B", "TIE")
 
 
 @step(whole=("references",))
-def compare(rows: pa.Table, references: pa.Table, *, judge: str, weak: float, tie: float) -> pa.Table:
+def compare(
+    rows: pa.Table, references: pa.Table, *, judge: str, weak: float, tie: float
+) -> pa.Table:
     """Return id, the sum of votes (null: not judged) and the share of contrary comparisons."""
     held = references.to_pylist()
     pairs = [

@@ -1,4 +1,4 @@
-"""Projektor: how much to take from each source, learnt from small pilots and carried to full size.
+"""Projektor: how much to take of each source, learnt from small pilots and carried to full size.
 
 Kang et al., "Performance Scaling via Optimal Transport", NeurIPS 2023, arXiv 2307.02460. Mixtures of
 the sources are drawn at two small sizes; for each a model is tuned, and scored on the queries. The
@@ -6,7 +6,7 @@ score is fitted as a polynomial in the shares and in the optimal-transport dista
 queries, carried to size n in the logarithm of the size, and climbed by gradient.
 
 Departures: a score is minus the mean loss of the queries' replies after a short tuning run; pilots
-are drawn evenly from the simplex, not on a grid, and fitted with ridge; the extrapolated gradient is
+are drawn evenly from the simplex, not on a grid, and fitted with ridge; the extrapolated slope is
 followed (the official code computes it and uses that of the smaller size) and shares are projected
 onto the simplex; the transport is solved again every few steps; the best point of the climb is
 taken. A source that gives no rows to a mixture has no transport slope there.
@@ -37,8 +37,8 @@ from pipeline.selectors import apportion, draw
 from pipeline.shards import Shards
 from pipeline.steps import active_run, recipe, step
 from pipeline.vectors import Features
-from scorers.features import features
 from scorers.embeddings import text_encoder
+from scorers.features import features
 from scorers.likelihood import mean_loss
 from scorers.token_losses import loss_encoder, losses_of
 from scorers.tuning import Schedule, tune
@@ -76,7 +76,10 @@ def measure(
     ids, (names, sources) = np.array(pool["id"].to_pylist()), _numbered(pool)
     held, aim = vectors.take(ids.tolist()), target.array()
     random = np.random.default_rng(seed)
-    drawn = [np.full(len(names), 1 / len(names)), *random.dirichlet(np.ones(len(names)), pilots - 1)]
+    drawn = [
+        np.full(len(names), 1 / len(names)),
+        *random.dirichlet(np.ones(len(names)), pilots - 1),
+    ]
     found = []
     for size in sizes:
         for i, shares in enumerate(drawn):
@@ -132,7 +135,9 @@ def choose_mixture(
         slopes = [score_slope(shares, distance, slope, *fit) for fit in fits]
         reached = extrapolate(values[0], values[1], sizes[0], sizes[1], n)
         best = max(best, (reached, shares), key=lambda one: one[0])
-        up = np.array([extrapolate(*pair, sizes[0], sizes[1], n) for pair in zip(*slopes, strict=True)])
+        up = np.array(
+            [extrapolate(a, b, sizes[0], sizes[1], n) for a, b in zip(*slopes, strict=True)]
+        )
         shares = project_to_simplex(shares + rate * 0.97**at * up / (np.abs(up).max() or 1.0))
     chosen = mix(ids, sources, best[1], n, seed)
     return choices(ids.tolist(), chosen, share=best[1][sources])
@@ -140,7 +145,9 @@ def choose_mixture(
 
 def _fit(pilots: pa.Table, size: int) -> tuple[np.ndarray, np.ndarray]:
     own = [row for row in pilots.to_pylist() if row["size"] == size]
-    shares, distances, scores = (np.array([r[k] for r in own]) for k in ("shares", "distance", "score"))
+    shares, distances, scores = (
+        np.array([r[k] for r in own]) for k in ("shares", "distance", "score")
+    )
     return fit_score(shares, distances, scores)
 
 

@@ -56,9 +56,7 @@ def take_turns(
     picked_by = np.full(len(rows), None, dtype=object)
     scores[place], rounds[place] = found.scores, found.rounds
     picked_by[place] = np.array(list(dict.fromkeys(groups)), dtype=object)[found.groups]
-    return choices(
-        rows["id"].to_pylist(), place, scores=scores, picked_by=picked_by, round=rounds
-    )
+    return choices(rows["id"].to_pylist(), place, scores=scores, picked_by=picked_by, round=rounds)
 
 
 @recipe(paper="arXiv:2503.01807", output="sft")

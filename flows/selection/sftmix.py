@@ -75,7 +75,9 @@ def _shuffled(rows: np.ndarray, ids: Sequence[str], seed: int) -> list[int]:
 def _beta(alpha: float, ids: Sequence[str], seed: int) -> np.ndarray:
     from scipy.stats import beta
 
-    drawn: np.ndarray = beta.ppf(chances([f"mix/{one}" for one in ids], len(ids), seed), alpha, alpha)
+    drawn: np.ndarray = beta.ppf(
+        chances([f"mix/{one}" for one in ids], len(ids), seed), alpha, alpha
+    )
     return drawn
 
 
@@ -102,7 +104,9 @@ def sftmix(
     folder = active_run().folder / "models" / "reference"
     schedule = Schedule(1, rate, batch, seed=seed)
     losses = []
-    for i, model in enumerate(tune(reference, rows.table(), folder, schedule, checkpoints=checkpoints)):
+    for i, model in enumerate(
+        tune(reference, rows.table(), folder, schedule, checkpoints=checkpoints)
+    ):
         reader = loss_encoder(model, part="replies")
         losses.append(features(rows, reader, feature_folder(f"losses_{i}", reader.identity)))
     how = {"keep": keep, "alpha": alpha, "seed": seed}
