@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
-from pipeline.schema import Sifted
+from pipeline.schema import Sifted, trial_seed
 from pipeline.selection.strata import draw_by_cluster
 from pipeline.selectors import draw, top_k
 from pipeline.shards import Shards
@@ -35,6 +35,8 @@ By = Literal["random", "balanced", "longest", "perplexity", "mid_perplexity"]
 def choose_plainly(rows: pa.Table, *, losses: Features | None, by: By, n: int, seed: int) -> Sifted:
     """Take n rows by chance, by length, or by their loss."""
     ids = rows["id"].to_pylist()
+    # Else a row lucky here is lucky in every method's draw of that seed, and all look alike.
+    seed = trial_seed(seed, "baseline", by, 0)
     even = np.ones(len(ids))
     if by == "random":
         return choices(ids, draw(even, n, seed=seed, ids=ids))

@@ -55,19 +55,21 @@ def draw_round(
     return choices(ids, drawn, scores=quality, cluster=labels)
 
 
-@step(expands=True)
-def asked_of(rows: pa.Table) -> pa.Table:
+@step()
+def asked_of(rows: pa.Table) -> Sifted:
     """Return the rows' prompts: what stands before the last turn."""
     prompts = [turns[:-1] for turns in rows["messages"].to_pylist()]
     table = rows.set_column(
         1, rows.schema.field("messages"), pa.array(prompts, rows["messages"].type)
     )
     ends_well = pa.array([bool(p) and p[-1]["role"] == "user" for p in prompts], pa.bool_())
-    return table.select(["id", "messages", "source", "meta"]).filter(ends_well)
+    table = table.select(["id", "messages", "source", "meta"]).filter(ends_well)
+    left = len(rows) - len(table)
+    return Sifted(table, {"no_prompt": left} if left else {})
 
 
-@step(expands=True)
-def answered_by(prompts: pa.Table, rollouts: pa.Table) -> pa.Table:
+@step()
+def answered_by(prompts: pa.Table, rollouts: pa.Table) -> Sifted:
     """Return the prompts with what the model answered."""
     said = dict(zip(rollouts["id"].to_pylist(), rollouts["completion"].to_pylist(), strict=True))
     rows = prompts.filter(pc.is_in(prompts["id"], value_set=pa.array(list(said))))
@@ -75,7 +77,9 @@ def answered_by(prompts: pa.Table, rollouts: pa.Table) -> pa.Table:
         [*turns, {"role": "assistant", "content": said[one]}]
         for one, turns in zip(rows["id"].to_pylist(), rows["messages"].to_pylist(), strict=True)
     ]
-    return pa.table({"id": rows["id"], "messages": pa.array(messages, rows["messages"].type)})
+    table = pa.table({"id": rows["id"], "messages": pa.array(messages, rows["messages"].type)})
+    left = len(prompts) - len(rows)
+    return Sifted(table, {"not_answered": left} if left else {})
 
 
 @step(scope="dataset")

@@ -1,4 +1,4 @@
-"""Projektor: how much to take of each source, learnt from small pilots and carried to full size.
+"""Projektor: how much to take of each source, learnt from pilots and carried to full size.
 
 Kang et al., "Performance Scaling via Optimal Transport", NeurIPS 2023, arXiv 2307.02460. Mixtures of
 the sources are drawn at two small sizes; for each a model is tuned, and scored on the queries. The
@@ -57,41 +57,49 @@ def mix(ids: np.ndarray, sources: np.ndarray, shares: np.ndarray, n: int, seed: 
     return np.concatenate(drawn)
 
 
-@step(scope="dataset", expands=True, free=("folder",))
+@step(scope="dataset", free=("folder",))
 def measure(
+    mixtures: pa.Table,
     pool: pa.Table,
     queries: pa.Table,
     *,
     vectors: Features,
     target: Features,
     base: str,
-    pilots: int,
-    sizes: list[int],
     rate: float,
     batch: int,
     seed: int,
     folder: str,
 ) -> pa.Table:
-    """Tune and score pilots; one row each: size, shares, transport distance, score."""
+    """Tune and score pilots; one row each: id, size, shares, transport distance, score."""
     ids, (names, sources) = np.array(pool["id"].to_pylist()), _numbered(pool)
     held, aim = vectors.take(ids.tolist()), target.array()
-    random = np.random.default_rng(seed)
-    drawn = [
-        np.full(len(names), 1 / len(names)),
-        *random.dirichlet(np.ones(len(names)), pilots - 1),
-    ]
     found = []
-    for size in sizes:
-        for i, shares in enumerate(drawn):
-            rows = mix(ids, sources, shares, size, seed + i)
-            distance = _transport(held[rows], aim)[0]
-            place = Path(folder) / f"{size}-{i}"
-            [tuned] = tune(base, pool.take(rows), place, Schedule(1, rate, batch, seed=seed))
-            loss = mean_loss(losses_of(loss_encoder(tuned).encode(queries)))
-            real = np.bincount(sources[rows], minlength=len(names)) / len(rows)
-            one = {"size": size, "shares": real.tolist(), "distance": distance}
-            found.append({"id": digest(size, i), **one, "score": -float(np.nanmean(loss))})
+    for one in mixtures.to_pylist():
+        rows = mix(ids, sources, np.array(one["shares"]), one["size"], seed)
+        schedule = Schedule(1, rate, batch, seed=seed)
+        [tuned] = tune(base, pool.take(rows), Path(folder) / one["id"], schedule)
+        loss = mean_loss(losses_of(loss_encoder(tuned).encode(queries)))
+        real = np.bincount(sources[rows], minlength=len(names)) / len(rows)
+        distance = _transport(held[rows], aim)[0]
+        said = {"shares": real.tolist(), "distance": distance, "score": -float(np.nanmean(loss))}
+        found.append(one | said)
     return pa.Table.from_pylist(found)
+
+
+def draw_mixtures(rows: Shards, pilots: int, sizes: list[int], seed: int) -> Shards:
+    """Write which mixtures are tried: equal shares, then even draws from the simplex."""
+    names = set(rows.table(["source"])["source"].to_pylist())
+    random = np.random.default_rng(seed)
+    equal = np.full(len(names), 1 / len(names))
+    drawn = [equal, *random.dirichlet(np.ones(len(names)), pilots - 1)]
+    tried = [
+        {"id": digest(size, i), "size": size, "shares": shares.tolist()}
+        for size in sizes
+        for i, shares in enumerate(drawn)
+    ]
+    folder = active_run().claim("mixtures")
+    return Shards.write(folder, pa.Table.from_pylist(tried), step="mixtures")
 
 
 def _numbered(rows: pa.Table) -> tuple[list[str], np.ndarray]:
@@ -184,9 +192,10 @@ def projektor(
         "vectors": features(rows, reader, feature_folder("pool", reader.identity)),
         "target": features(aims, reader, feature_folder("queries", reader.identity)),
     }
-    how = {"base": base, "pilots": pilots, "sizes": [small, large], "rate": rate, "batch": batch}
+    how = {"base": base, "rate": rate, "batch": batch, "seed": seed}
     folder = str(active_run().folder / "models" / "pilots")
-    measured = measure(rows, aims, **held, **how, seed=seed, folder=folder, into="pilots")
+    tried = draw_mixtures(rows, pilots, [small, large], seed)
+    measured = measure(tried, rows, aims, **held, **how, folder=folder, into="pilots")
     search = {"n": n, "climb": climb, "rate": step_size, "seed": seed}
     found = choose_mixture(facts(rows), measured, **held, **search, into="choices")
     picked: Shards = to_rows(select(rows, found), recipe="projektor")

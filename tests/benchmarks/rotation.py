@@ -52,7 +52,7 @@ class Part(Features):
 
     limit = 0
 
-    def blocks(self, size: int):  # noqa: ANN201
+    def blocks(self, size: int):
         """Yield blocks until the limit."""
         for first, view in super().blocks(size):
             if first >= self.limit:
