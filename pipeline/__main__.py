@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_running(commands)
     _add_looking(commands)
+    _add_selection(commands)
     _add_data(commands)
     _add_sandbox(commands)
     return parser
@@ -91,6 +92,21 @@ def _add_running(commands: Any) -> None:
 def _add_runner(command: argparse.ArgumentParser) -> None:
     command.add_argument("--runner", default="threads", help="threads, dask or ray")
     command.add_argument("--workers", type=int, default=2, help="shards at a time")
+
+
+def _add_selection(commands: Any) -> None:
+    select = _command(commands, "select", bodies.select)
+    select.add_argument("methods", nargs="+", metavar="METHOD", help="or: compare METHOD METHOD...")
+    select.add_argument("--pool", required=True, help="a file, a hub dataset or nano_world")
+    select.add_argument("--queries", help="rows to aim at, for methods that aim")
+    select.add_argument("--n", type=int, help="rows to choose")
+    select.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    select.add_argument("--out", type=Path, required=True, help="a folder")
+    select.add_argument("--encoder", default="data/nano", help="compare: the model of the map")
+    select.add_argument("--scorer", default="data/nano", help="compare: the model of difficulty")
+    modes = ["never", "always", "if-possible"]
+    select.add_argument("--resume", choices=modes, default="if-possible")
+    select.add_argument("--rows", type=int, default=0, help="print so many rows of the choice too")
 
 
 def _add_looking(commands: Any) -> None:
