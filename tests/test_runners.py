@@ -75,14 +75,12 @@ def test_a_users_fault_in_a_worker_is_his_sentence(tmp_path, cluster):
             refused()
 
 
-def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path):
+def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path, monkeypatch):
     """An address where nobody answers is refused in words."""
-    import dask
-
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-        with pytest.raises(UserError, match="no cluster answers at tcp://127.0.0.1:9"):
-            with running(Run(tmp_path / "run", runner="dask:tcp://127.0.0.1:9")):
-                pass
+    monkeypatch.setattr("pipeline.prefect_runners._CONNECT_S", 0.5)
+    with pytest.raises(UserError, match=r"no cluster answers at tcp://127\.0\.0\.1:9"):
+        with running(Run(tmp_path / "run", runner="dask:tcp://127.0.0.1:9")):
+            pass
 
 
 def test_a_journal_has_one_writer(tmp_path):
