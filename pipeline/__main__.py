@@ -134,6 +134,11 @@ def _add_data(commands: Any) -> None:
     forms = ["messages", "prompt-completion", "implicit"]
     export.add_argument("--form", choices=forms, default="messages")
     export.add_argument("--out", type=Path)
+    push = _command(commands, "push", bodies.push)
+    push.add_argument("run", type=Path)
+    push.add_argument("repo", help="OWNER/NAME, a dataset of the Hugging Face hub")
+    push.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise"])
+    push.add_argument("--private", action="store_true", help="where the repository is made anew")
     check = _command(commands, "check", bodies.check)
     check.add_argument("export", type=Path)
     audit = _command(commands, "audit", bodies.audit)

@@ -183,6 +183,13 @@ def export(chosen: argparse.Namespace) -> None:
     print(export(chosen.run, chosen.to, chosen.kind, chosen.out, chosen.form))
 
 
+def push(chosen: argparse.Namespace) -> None:
+    """Upload a run's dataset and its card to the Hugging Face hub."""
+    from pipeline.trainers.push import push
+
+    print(push(chosen.run, chosen.repo, chosen.kind, private=chosen.private))
+
+
 def check(chosen: argparse.Namespace) -> int:
     """Load an export with the trainers' own converters."""
     from pipeline.trainers.preflight import check
