@@ -74,7 +74,8 @@ def passing(rows: pa.Table, grid: pa.Table, cells: pa.Table, *, weakened: bool) 
     said = dict(_verdicts(grid, cells))
     reasons = []
     for row in rows.to_pylist():
-        reason = said[row["id"]] and said[row["id"]][0]
+        verdict = said[row["id"]]
+        reason = verdict[0] if verdict else None
         blind = row["changed"] == "tests" and not weakened
         reasons.append(reason or ("only_tests_changed" if blind else None))
     kept, dropped, *_ = sift(rows, reasons)
