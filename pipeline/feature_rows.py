@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.feature_tree import (
@@ -118,7 +119,7 @@ def draw_tasks(
         own = trial_seed(seed, str(place), "task", 0)
         paths = sample_subtree(counts, shape, temperature=flatness, seed=own)
         names = list(dict.fromkeys(path[-1] for path in paths))
-        two = [names[i] for i in draw([1.0] * len(names), 2, seed=own)]
+        two = [names[i] for i in draw(np.ones(len(names)), 2, seed=own)]
         row = _question(paths, two, seed, place)
         made.setdefault(row["id"], row)
     return Sifted(pa.Table.from_pylist(list(made.values()), _QUESTION), _repeated(n, made))
