@@ -144,7 +144,8 @@ def _functions(source: str) -> Iterator[tuple[str, str]]:
     for function in functions:
         wanted = free_names(function) - {function.name}
         needed = [node for node in imports if bound_names(node) & wanted]
-        text = ast.get_source_segment(source, function) or ""
+        start = min([function.lineno, *(node.lineno for node in function.decorator_list)])
+        text = "\n".join(source.splitlines()[start - 1 : function.end_lineno])
         whole = "\n".join([*map(ast.unparse, needed), *([""] if needed else []), text])
         missing = wanted - {name for node in needed for name in bound_names(node)}
         yield whole, _fault(function, whole) or ("undefined_name" if missing else "")

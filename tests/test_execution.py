@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.operators import generate
 from pipeline.relations import parse, reader
 from pipeline.shards import Shards
-from pipeline.steps import Run, active_run, running
+from pipeline.steps import Run, active_run, recipe, running
 from scorers import execution
 from scorers.execution import assertions, execute, executions, grid, program
 
@@ -147,23 +147,29 @@ def topic(row):
     return {"topic": row["completion"].strip()}
 
 
-def test_generations_chain_on_columns(tmp_path: Path, prefect_server: str) -> None:
-    """Rows without messages are asked the rendered text; the next template sees what was parsed."""
+@recipe(paper="none", output="scores")
+def chain() -> list[Shards]:
+    """Ask for topics, programs about them and tests of these, and run every program."""
     sampling = Sampling(1.0, 1.0, max_tokens=200)
     asked = {"model": "scripted:tests.scripts_for_code:echoes", "sampling": sampling, "seed": 3}
+    seeds = pa.table({"id": [f"s{i}" for i in range(6)], "text": [f"n{i}" for i in range(6)]})
+    first = Shards.write(active_run().claim("seeds"), seeds, shard_rows=3)
+    named = generate(first, "TOPIC {{ text }}", into="topics", **asked)
+    topics = parse(named, first, reader=topic, into="named")
+    drawn = generate(topics, "CODE {{ topic }} {{ text }}", n=3, **asked)
+    programs = parse(drawn, topics, reader=program, into="codes")
+    tests = generate(topics, "TESTS {{ topic }}", into="test_rollouts", **asked)
+    suite = parse(tests, topics, reader=assertions, into="suites")
+    return [drawn, programs, execute(grid(programs, suite), sandbox=PYTHON)]
+
+
+def test_generations_chain_on_columns(tmp_path: Path, prefect_server: str) -> None:
+    """Rows without messages are asked the rendered text; the next template sees what was parsed."""
     with running(Run(tmp_path / "run")):
-        seeds = pa.table({"id": [f"s{i}" for i in range(6)], "text": [f"n{i}" for i in range(6)]})
-        first = Shards.write(active_run().claim("seeds"), seeds, shard_rows=3)
-        named = generate(first, "TOPIC {{ text }}", into="topics", **asked)
-        topics = parse(named, first, reader=topic, into="named")
-        drawn = generate(topics, "CODE {{ topic }} {{ text }}", n=3, **asked)
-        programs = parse(drawn, topics, reader=program, into="codes")
-        tests = generate(topics, "TESTS {{ topic }}", into="test_rollouts", **asked)
-        suite = parse(tests, topics, reader=assertions, into="suites")
-        cells = execute(grid(programs, suite), sandbox=PYTHON)
+        drawn, programs, cells = chain()
     rows = drawn.table()
     assert len(rows) == 18 and set(rows["verdict"].to_pylist()) == {"unverified"}
-    assert len(first) == len(cells) == 2
+    assert len(drawn) == len(cells) == 2
     assert set(cells.table()["id"].to_pylist()) == {f"s{i}" for i in range(6)}
     held = programs.table()
     assert held["topic"].to_pylist() == [f"topic of {t}" for t in held["text"].to_pylist()]

@@ -98,7 +98,7 @@ def task(row: dict[str, Any]) -> dict[str, Any] | str:
 @reader({"completion": pa.string(), "code": pa.string(), "tests": pa.list_(pa.string())})
 def response(row: dict[str, Any]) -> dict[str, Any] | str:
     """Take a reply apart into response and tests, or say what is wrong with its form."""
-    parts = re.split(rf"^\W*{SEPARATOR}\W*$", row["completion"], flags=re.MULTILINE)
+    parts = re.split(rf"^[^\w\n]*{SEPARATOR}[^\w\n]*$", row["completion"], flags=re.MULTILINE)
     if len(parts) != 2:
         return "no_separator" if len(parts) < 2 else "repeated_separator"
     if _UNFINISHED.search(row["completion"]):

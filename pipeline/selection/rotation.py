@@ -60,9 +60,8 @@ def rotate(
     # As many rounds as the rough ranking needs, and some: if these give n rows, the rest is idle.
     deep = min(n, int(turns.rounds.max(initial=0) * 1.05) + 64)
     for depth in dict.fromkeys([deep, n]):
-        ranked = [
-            _rank(pool, rows, grid, depth) for (rows, _), grid in zip(near.best(depth), asked)
-        ]
+        found = zip(near.best(depth), asked, strict=True)
+        ranked = [_rank(pool, rows, grid, depth) for (rows, _), grid in found]
         turns = take_turns(_pad([rows for rows, _ in ranked]), n)
         if len(turns.rows) == n or depth == n:
             break
@@ -167,7 +166,8 @@ def _rank(
 
 
 def _repeated(ordered: np.ndarray) -> np.ndarray:
-    return ordered[1:][ordered[1:] == ordered[:-1]]
+    twice: np.ndarray = ordered[1:][ordered[1:] == ordered[:-1]]
+    return twice
 
 
 def _pad(ranked: Sequence[np.ndarray]) -> np.ndarray:

@@ -79,7 +79,7 @@ def export(
     conversations (`implicit`, for reward models). Raises UserError for what the format cannot hold.
     """
     run = Path(run_folder)
-    kind = _find_kind(run, kind)
+    kind = find_kind(run, kind)
     find_writer(to, kind, form)
     name = f"{to}-{kind}" if form == "messages" else f"{to}-{kind}-{form}"
     target = Path(out) if out is not None else run / "export" / name
@@ -114,7 +114,8 @@ def _check_canonical(table: pa.Table, kind: Kind, *, where: str) -> None:
             )
 
 
-def _find_kind(run: Path, kind: Kind | None) -> Kind:
+def find_kind(run: Path, kind: Kind | None) -> Kind:
+    """Return the kind of dataset that is meant; UserError unless the run has exactly one such."""
     have = [name for name in get_args(Kind) if (run / "dataset" / name / "data").is_dir()]
     if kind is None and len(have) == 1:
         return have[0]  # type: ignore[no-any-return]
