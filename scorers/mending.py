@@ -19,6 +19,7 @@ from scorers.program_text import Function, parse
 from scorers.task_matrix import task_matrices
 
 Row = Mapping[str, Any]
+Fault = tuple[str, str | None, str | None]  # why a row does not pass, the test, what was said
 _COLUMNS = {"code": pa.string(), "tests": pa.list_(pa.string()), "changed": pa.string()}
 _SAYS = {"fail": "wrong answer", "timeout": "time limit", "oom": "memory limit"}
 
@@ -74,10 +75,9 @@ def passing(rows: pa.Table, grid: pa.Table, cells: pa.Table, *, weakened: bool) 
     said = dict(_verdicts(grid, cells))
     reasons = []
     for row in rows.to_pylist():
-        verdict = said[row["id"]]
-        reason = verdict[0] if verdict else None
+        fault = said[row["id"]]
         blind = row["changed"] == "tests" and not weakened
-        reasons.append(reason or ("only_tests_changed" if blind else None))
+        reasons.append(fault[0] if fault else "only_tests_changed" if blind else None)
     kept, dropped, *_ = sift(rows, reasons)
     texts = [f"```python\n{code.strip()}\n```" for code in kept["code"].to_pylist()]
     place = kept.schema.get_field_index("completion")
@@ -110,9 +110,7 @@ _ROLLOUT = {"rollout_id", "trial", "prefix", "completion", "finish_reason", "mod
             "counted", "target", "program", "failing", "complaint"}  # fmt: skip
 
 
-def _verdicts(
-    grid: pa.Table, cells: pa.Table
-) -> Iterable[tuple[str, tuple[str, str | None, str | None] | None]]:
+def _verdicts(grid: pa.Table, cells: pa.Table) -> Iterable[tuple[str, Fault | None]]:
     """Yield for each row's id None if it passes, else why not, the test and what was said."""
     said = {(cell["id"], cell["code_id"], cell["test_id"]): cell for cell in cells.to_pylist()}
     for matrix in task_matrices(grid, cells):

@@ -1,11 +1,15 @@
 """EpiCoder, PF-PPO and ACECode end to end on a scripted model and the real sandbox."""
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from flows.code.acecode import acecode, name_kinds
 from flows.code.epicoder import epicoder
 from flows.code.pf_ppo import pf_ppo
 from pipeline.nano_repair import complaint
+from pipeline.pair_rules import extremes
+from pipeline.pairs import make_pairs
 from pipeline.runs import execute
 from pipeline.shards import Shards
 from pipeline.steps import Run
@@ -64,3 +68,44 @@ def test_pf_ppo_chooses_its_filter_by_true_scores(tmp_path, n) -> None:
     [strategy] = {row["strategy"] for row in rows}
     assert strategy in {"best_random", "best_worst", "power"}
     assert {row["true_score"] for row in rows} == {0.0, 1.0}
+
+
+def test_acecode_rewards_right_programs_and_times_them(tmp_path) -> None:
+    """Rewards follow the verdicts, right programs have both times, pairs keep the gap."""
+    rows = made(tmp_path, acecode, "scores", n=5, least_ms=0.0, repetitions=2)
+    assert len(rows) == TASKS * 5
+    for row in rows:
+        code = row["completion"].removeprefix("```python\n").removesuffix("\n```")
+        assert right(row["prompt"][0]["content"], code) == (row["reward"] >= 0.5)
+        assert row["reward"] >= 0.5 or row["time_ms"] is None
+    assert {row["reward"] for row in rows if row["reward"] < 0.5} <= {-0.3, -0.6}
+    pairs = pl.read_parquet(tmp_path / "dataset/pairs/data/*.parquet").to_dicts()
+    assert {row["kind"] for row in pairs} == {"correctness"}
+    assert all(row["score_chosen"] - row["score_rejected"] >= 0.5 for row in pairs)
+
+
+SIDES = [
+    ([-0.3, 0.5, 1.5], (1.5, -0.3, "correctness")),
+    ([0.5, 1.5], (1.5, 0.5, "efficiency")),
+    ([1.0, 1.4], None),
+]
+
+
+@pytest.mark.parametrize(("rewards", "expected"), SIDES)
+def test_acecode_pairs_are_the_cards(rewards, expected) -> None:
+    """Of the card's rewards with a gap of 0.5: which pair, and of which kind."""
+    rollouts = pa.Table.from_pylist(
+        [
+            {"rollout_id": f"r{i}", "id": "t", "prefix": "", "completion": f"c{i}",
+             "verdict": "correct", "finish_reason": "stop", "reward": value}
+            for i, value in enumerate(rewards)
+        ]
+    )  # fmt: skip
+    prompts = pa.table({"id": ["t"], "messages": [[{"role": "user", "content": "x"}]]})
+    options = {"gap": 0.5 - 1e-9}
+    found = make_pairs(
+        rollouts, prompts, rule=extremes, options=options, score="reward", recipe="acecode"
+    )
+    rows = name_kinds(found.kept, slowest=0.5).to_pylist()
+    sides = [(row["score_chosen"], row["score_rejected"], row["kind"]) for row in rows]
+    assert sides == ([expected] if expected else [])
