@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_running(commands)
     _add_looking(commands)
+    _add_selection(commands)
     _add_data(commands)
     _add_sandbox(commands)
     return parser
@@ -93,6 +94,21 @@ def _add_runner(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, default=2, help="shards at a time")
 
 
+def _add_selection(commands: Any) -> None:
+    select = _command(commands, "select", bodies.select)
+    select.add_argument("methods", nargs="+", metavar="METHOD", help="or: compare METHOD METHOD...")
+    select.add_argument("--pool", required=True, help="a file, a hub dataset or nano_world")
+    select.add_argument("--queries", help="rows to aim at, for methods that aim")
+    select.add_argument("--n", type=int, help="rows to choose")
+    select.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    select.add_argument("--out", type=Path, required=True, help="a folder")
+    select.add_argument("--encoder", default="data/nano", help="compare: the model of the map")
+    select.add_argument("--scorer", default="data/nano", help="compare: the model of difficulty")
+    modes = ["never", "always", "if-possible"]
+    select.add_argument("--resume", choices=modes, default="if-possible")
+    select.add_argument("--rows", type=int, default=0, help="print so many rows of the choice too")
+
+
 def _add_looking(commands: Any) -> None:
     trace = _command(commands, "trace", bodies.trace)
     why = _command(commands, "why-not", bodies.why_not)
@@ -114,10 +130,15 @@ def _add_data(commands: Any) -> None:
     export.add_argument("run", type=Path)
     trainers = ["trl", "axolotl", "llamafactory", "open-instruct"]
     export.add_argument("--to", choices=trainers, required=True)
-    export.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise"])
+    export.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise", "scores"])
     forms = ["messages", "prompt-completion", "implicit"]
     export.add_argument("--form", choices=forms, default="messages")
     export.add_argument("--out", type=Path)
+    push = _command(commands, "push", bodies.push)
+    push.add_argument("run", type=Path)
+    push.add_argument("repo", help="OWNER/NAME, a dataset of the Hugging Face hub")
+    push.add_argument("--kind", choices=["sft", "pairs", "unpaired", "stepwise"])
+    push.add_argument("--private", action="store_true", help="where the repository is made anew")
     check = _command(commands, "check", bodies.check)
     check.add_argument("export", type=Path)
     audit = _command(commands, "audit", bodies.audit)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pipeline.errors import UserError
 from pipeline.pools import read_pool
 from pipeline.schema import POOL, SFT, Scorer, Sifted, check, digest
+from pipeline.selectors import draw
 from pipeline.shards import Shards
 from pipeline.steps import active_run, step
 from pipeline.vectors import Identity
@@ -64,6 +65,14 @@ def score(rows: pa.Table, *, scorer: Scorer, settings: Mapping[str, Any] = {}) -
             f"{len(rows)} rows; it must give one float64 a row"
         )
     return pa.table({"id": rows["id"], scorer.__name__: found})
+
+
+@step(scope="dataset")
+def sample(rows: pa.Table, *, most: int, seed: int) -> Sifted:
+    """Keep `most` rows at random, by seed and id."""
+    kept = draw(np.ones(len(rows)), most, seed=seed, ids=rows["id"].to_pylist())
+    left = len(rows) - len(kept)
+    return Sifted(rows.take(np.sort(kept)), {"not_sampled": left} if left else {})
 
 
 def feature_folder(name: str, identity: Identity) -> Path:
@@ -122,7 +131,8 @@ def select(pool: pa.Table, chosen: pa.Table) -> Sifted:
     keep = pc.is_valid(facts["rank"])
     others = pc.fill_null(facts["reason"].filter(pc.invert(keep)), NOT_CHOSEN)
     counts = {row["values"]: row["counts"] for row in pc.value_counts(others).to_pylist()}
-    kept = pool
+    # What an earlier choice said of the rows gives way.
+    kept = pool.drop_columns([name for name in facts.column_names if name in pool.column_names])
     for name in facts.column_names:
         if name != "reason":
             kept = kept.append_column(name, facts[name])
@@ -131,7 +141,7 @@ def select(pool: pa.Table, chosen: pa.Table) -> Sifted:
 
 @step()
 def to_rows(rows: pa.Table, *, recipe: str) -> pa.Table:
-    """Write pool rows as a training set, with all that was said of them; parents: the pool's ids."""
+    """Write pool rows as a training set, with all that was said of them; parents: their ids."""
     ids = rows["id"].to_pylist()
     table = {
         "row_id": pa.array([digest(recipe, one) for one in ids], pa.string()),

@@ -98,6 +98,29 @@ def deploy(chosen: argparse.Namespace) -> None:
         serve_recipe(recipe, resolve(recipe, given), chosen.cron, service)
 
 
+def select(chosen: argparse.Namespace) -> None:
+    """Choose rows of your own pool by a method, or compare methods."""
+    from pipeline import selecting
+    from pipeline.catalog import read_settings
+    from pipeline.reporting.show import summarise
+    from pipeline.steps import Run
+
+    given = read_settings(chosen.set) | {"pool": chosen.pool}
+    given |= {k: v for k in ("queries", "n") if (v := getattr(chosen, k)) is not None}
+    method, *others = chosen.methods
+    if method == "compare":
+        models = {"encoder": chosen.encoder, "scorer": chosen.scorer}
+        print(selecting.compare(others, given, chosen.out, **models))
+        print(f"\n{chosen.out / 'report.html'}")
+        return
+    if others:
+        raise UserError(f"one method at a time, not {len(chosen.methods)}; or: select compare ...")
+    selecting.select(method, given, Run(chosen.out, chosen.resume))
+    for dataset in sorted((chosen.out / "dataset").glob("*")):
+        _print_rows(dataset, chosen.rows)
+    print(summarise(chosen.out))
+
+
 def preview(chosen: argparse.Namespace) -> None:
     """Run a recipe on 10 prompts, print the rows, keep nothing."""
     from pipeline.runs import execute
@@ -158,6 +181,13 @@ def export(chosen: argparse.Namespace) -> None:
     from pipeline.trainers.export import export
 
     print(export(chosen.run, chosen.to, chosen.kind, chosen.out, chosen.form))
+
+
+def push(chosen: argparse.Namespace) -> None:
+    """Upload a run's dataset and its card to the Hugging Face hub."""
+    from pipeline.trainers.push import push
+
+    print(push(chosen.run, chosen.repo, chosen.kind, private=chosen.private))
 
 
 def check(chosen: argparse.Namespace) -> int:

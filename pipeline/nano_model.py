@@ -42,6 +42,7 @@ class Run:
     seed: int = 0
     batch_tokens: int = 3072
     save_seconds: float = 180.0
+    peak: float = 1.0  # factor of the optimisers' peak rates
 
 
 def build_tokenizer(examples: Sequence[Example]) -> Any:
@@ -116,7 +117,7 @@ def train(model: Any, tokenizer: Any, run: Run, state: Path) -> int:
     while seen < run.tokens * run.stop_at:
         losses = []
         for batch in _batches(run.examples(chunk), tokenizer, run, chunk):
-            rate = _rate(seen / run.tokens)
+            rate = run.peak * _rate(seen / run.tokens)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = group["peak"] * rate

@@ -162,9 +162,9 @@ def finish(plan: Plan, records: list[dict[str, Any]]) -> Shards:
         "step": plan.name,
         "version": plan.version,
         "parameters": plan.parameters(),
-        "expands": plan.expands,
         "inputs": [one.fingerprint for shards in inputs.values() for one in shards],
         "rows_in": sum(record["made_by"]["rows_in"] for record in records),
+        "expands": plan.expands,
     }
     if any("stopped" in record["made_by"] for record in records):
         made_by["stopped"] = True

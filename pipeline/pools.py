@@ -95,7 +95,7 @@ def _as_pool(rows: pa.Table, source: str, roles: Mapping[str, str]) -> Sifted:
     table = pa.table([ids, messages, sources, tasks, meta], schema=POOL)
     reasons = _reasons(messages, ids)
     keep = pa.array([reason is None for reason in reasons], pa.bool_())
-    dropped = {r: reasons.count(r) for r in ("duplicate", "empty") if r in reasons}
+    dropped: dict[str, int] = {r: reasons.count(r) for r in ("duplicate", "empty") if r in reasons}
     return Sifted(table.filter(keep), dropped)
 
 

@@ -23,6 +23,7 @@ from pipeline.plans import Plan, finished, make_shard
 RETRY_AFTER_S = 10  # then six times longer after each failure, ten minutes at most
 _START_TIMEOUT_S = 180
 STANDING: ContextVar[bool] = ContextVar("tamis_standing_server", default=False)
+_log = logging.getLogger(__name__)
 _OURS = r"exception (UserError|EngineError|Stopped):|aborted by an interrupt signal"
 _SERVER = Path(__file__).with_name("prefect_server.py")
 _SERVER_WORDS = {
@@ -88,7 +89,13 @@ def shard_task(plan: Plan, retries: int) -> Any:
     def make(folder: str, i: int) -> Any:
         if (record := finished(plan, i)) is not None:
             return Completed(name="Cached", message=f"{folder}: already committed", data=record)
-        return make_shard(plan, i)
+        try:
+            return make_shard(plan, i)
+        except (EngineError, OSError) as fault:
+            _log.warning(
+                "%s, shard %d: %s (it is tried again up to %d times)", folder, i, fault, retries
+            )
+            raise
 
     def is_infrastructure(task: Any, task_run: Any, state: Any) -> bool:
         return isinstance(state.data, EngineError | OSError)

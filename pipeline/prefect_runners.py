@@ -20,6 +20,7 @@ from pipeline.errors import UserError
 # What a shard of a step takes, where workers declare that they have it: GPUs for steps that ask an
 # engine, cores for the others. Dask: `dask worker --resources "GPU=1 CPU=8"`; Ray: its own counts.
 _GPU, _CPU = "GPU", "CPU"
+_CONNECT_S = 10
 
 
 @contextmanager
@@ -32,16 +33,15 @@ def open_runner(name: str, workers: int) -> Iterator[Any]:
             f"runner '{name}' is not known; use --runner threads, dask, ray, dask:ADDRESS or "
             "ray:ADDRESS"
         )
-    try:
-        runner = makers[kind](address, workers)
-    except ImportError as fault:
-        raise UserError(
-            f"runner '{name}' needs a package that is not here ({fault.name}); install the extra "
-            "with pip install -e .[cluster], or use --runner threads"
-        ) from None
     with ExitStack() as held:
         try:
+            runner = makers[kind](address, workers)
             opened = held.enter_context(runner)
+        except ImportError as fault:
+            raise UserError(
+                f"runner '{name}' needs a package that is not here ({fault.name}); install the "
+                "extra with pip install -e .[cluster], or use --runner threads"
+            ) from None
         except (OSError, TimeoutError, ConnectionError) as fault:
             raise UserError(f"runner '{name}': no cluster answers at {address} ({fault})") from None
         yield opened
@@ -81,6 +81,9 @@ def _dask(address: str, workers: int) -> Any:
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # else every worker says hello
     if address:
+        from distributed import Client
+
+        Client(address, timeout=_CONNECT_S, set_as_default=False).close()  # else it waits for ever
         return DaskTaskRunner(address=address)
     _share_path()
     words = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}

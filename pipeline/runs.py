@@ -10,6 +10,7 @@ DIR/report.html     the run as a page; summary.md and plot.svg the same in short
 import importlib.metadata
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,39 +46,59 @@ def execute(
     `body` is called in place of the recipe where its flow is running already. Raises Stopped where
     Ctrl-C came before there was anything to emit.
     """
-    from pipeline.engines.host import close_engines
-    from pipeline.prefect_artifacts import show_run
-    from pipeline.reporting.report import write_report
-    from pipeline.reporting.summary import write_summary
-    from pipeline.trainers.export import emit
-
     parameters = resolve(function, given)
     name = str(function.name)
     _check_folder(run, name)
     require_space(run.folder, _LEAST_SPACE)
+    wrap_up = partial(_wrap_up, run, function, parameters)
     with minding_interrupts(), running(run):
         write_file(
             run.folder / "config.yaml",
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
         try:
-            made: Shards | Mapping[Kind, Shards] = (body or function)(**parameters)
+            if body is not None:
+                return wrap_up(body(**parameters))
+            run.after[:] = [wrap_up]
+            dataset: Path = function(**parameters)
+            return dataset
         except UserError as fault:
             if stopping():
                 raise Stopped(f"stopped before there was a set to write ({fault})") from fault
             raise
         finally:
-            progress.finish(run.folder)
-            close_engines()
-        manifest = write_manifest(run, function, parameters)
-        sets = made if isinstance(made, Mapping) else {function.output: made}
-        for kind, rows in sets.items():
-            tables = (rows.shard(i) for i in range(len(rows)))
-            emit(run.folder, kind, tables, card=_card(run, manifest))
-        write_report(run.folder)
-        write_summary(run.folder)
-        show_run(run.folder)
+            _let_go(run)
+
+
+def _wrap_up(
+    run: Run,
+    function: Any,
+    parameters: Mapping[str, Any],
+    made: Shards | Mapping[Kind, Shards],
+) -> Path:
+    """Write the sets, the manifest and what people look at; return the declared set's folder."""
+    from pipeline.prefect_artifacts import show_run
+    from pipeline.reporting.report import write_report
+    from pipeline.reporting.summary import write_summary
+    from pipeline.trainers.export import emit
+
+    _let_go(run)
+    manifest = write_manifest(run, function, parameters)
+    sets = made if isinstance(made, Mapping) else {function.output: made}
+    for kind, rows in sets.items():
+        tables = (rows.shard(i) for i in range(len(rows)))
+        emit(run.folder, kind, tables, card=_card(run, manifest))
+    write_report(run.folder)
+    write_summary(run.folder)
+    show_run(run.folder)
     return run.folder / "dataset" / str(function.output)
+
+
+def _let_go(run: Run) -> None:
+    from pipeline.engines.host import close_engines
+
+    progress.finish(run.folder)
+    close_engines()
 
 
 def read_config(file: Path) -> tuple[str, dict[str, Any]]:

@@ -109,6 +109,12 @@ STEPWISE = pa.schema(
     ]
 )
 
+# What a recipe gives to something else than a trainer of texts: rewards for reinforcement learning,
+# queries with documents. The columns that say it are the recipe's own.
+SCORES = pa.schema(
+    [("row_id", pa.string()), ("parents", pa.list_(pa.string())), ("recipe", pa.string())]
+)
+
 UNPAIRED = pa.schema([("prompt", pa.string()), ("completion", pa.string()), ("label", pa.bool_())])
 
 

@@ -24,6 +24,7 @@ _USUAL = {  # what a column is called elsewhere
     "prompt": ("messages", "prompt", "problem", "question", "query", "instruction", "text"),
     "answer": ("answer", "final_answer", "expected_answer", "ground_truth", "ref_ans", "solution"),
     "entry_point": ("entry_point", "function_name", "fn_name"),
+    "solution": ("solution", "canonical_solution", "reference", "code", "content"),
     "tests": ("tests", "test_list", "test_cases", "test"),
 }
 _FILE = re.compile(r"\.(jsonl|json|parquet|csv)$|^[./~]|^/")
@@ -43,7 +44,8 @@ def read_prompts(
 ) -> Sifted:
     """Read prompts; `columns` maps prompt, id and each of `needs` to the user's names.
 
-    needs: answer (a reference), entry_point (a function's name), tests (list of Python tests).
+    needs: answer (a reference), entry_point (a function's name), tests (list of Python tests),
+    solution (a program).
     Raises UserError, naming the place and the first ids, for a missing column, duplicate ids and
     empty prompts or needs; with `skip_bad` such rows leave, counted. `limit` keeps the first rows
     (0: all; of the built-in world it says how many to make).

@@ -37,6 +37,7 @@ class Run:
     workers: int = 2
     names: list[str] = field(default_factory=list, init=False, repr=False)  # steps so far
     pool: list[Any] = field(default_factory=list, init=False, repr=False)  # the open task runner
+    after: list[Callable[[Any], Any]] = field(default_factory=list, init=False, repr=False)
 
     def claim(self, name: str) -> Path:
         """Reserve `folder`/`name` for one output; UserError if this run has one of that name."""
@@ -57,6 +58,10 @@ def running(run: Run) -> Iterator[Run]:
     """Run the flow of this block into `run.folder`, which is locked; leaves no server behind."""
     with serving(), _activated(run):
         yield run
+
+
+def _current() -> Run | None:
+    return _active.get()
 
 
 def active_run() -> Run:
@@ -118,8 +123,11 @@ def recipe(*, paper: str, output: Output) -> Callable[[Callable[..., Any]], Any]
     def make(function: Callable[..., Any]) -> Any:
         @wraps(function)
         def body(*arguments: Any, **keywords: Any) -> Any:
-            if _active.get() is not None:
-                return function(*arguments, **keywords)
+            if (run := _current()) is not None:
+                result = function(*arguments, **keywords)
+                for then in run.after:  # in the flow, so that its artifacts and failures are its
+                    result = then(result)
+                return result
             from pipeline.builds import build, deployed
 
             if (service := deployed()) is not None:

@@ -113,7 +113,7 @@ def _from_function(
 
 
 def _aliases(entry_point: str | None) -> dict[str, str]:
-    return {"candidate": entry_point} if entry_point else {}
+    return {"candidate": entry_point, entry_point: entry_point} if entry_point else {}
 
 
 def _program_name(node: ast.expr, aliases: dict[str, str]) -> str | None:
@@ -130,24 +130,81 @@ def _program_name(node: ast.expr, aliases: dict[str, str]) -> str | None:
     return None
 
 
-class _Questions(ast.NodeTransformer):
-    """Takes the calls of the program out of a condition and leaves numbered places."""
+class _Questions:
+    """Takes the calls of the program out of a condition and leaves numbered places.
+
+    Every other shape must be one that `evaluate` decides, whatever the answers turn out to be.
+    """
 
     def __init__(self, aliases: dict[str, str]) -> None:
         self.aliases = aliases
         self.calls: list[Call] = []
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Replace a call of the program."""
+    def take(self, node: ast.expr) -> ast.expr:
+        """The condition without its calls of the program; raises Unsupported."""
+        kind = type(node)
+        if kind is ast.Constant:
+            return node
+        if isinstance(node, ast.Call):
+            return self._take_call(node)
+        if isinstance(node, ast.Compare) and self._compares_objects(node):
+            raise Unsupported("objects compared with each other")
+        for name in _PARTS.get(kind, ()):
+            part = getattr(node, name)
+            setattr(node, name, self._take_all(part) if type(part) is list else self.take(part))
+        if kind not in _PARTS:
+            raise Unsupported(ast.dump(node)[:100])
+        return node
+
+    def _take_all(self, nodes: list[ast.expr | None]) -> list[ast.expr | None]:
+        return [None if node is None else self.take(node) for node in nodes]
+
+    def _take_call(self, node: ast.Call) -> ast.expr:
         name = _program_name(node.func, self.aliases)
-        if name is None:
-            return self.generic_visit(node)
+        if name is not None:
+            return self._ask(name, node)
+        if function_name(node.func) is None:
+            raise Unsupported("a call")
+        node.args = [self.take(argument) for argument in node.args]
+        for keyword in node.keywords:
+            keyword.value = self.take(keyword.value)
+        return node
+
+    def _ask(self, name: str, node: ast.Call) -> ast.expr:
+        """Note the question; returns the place of its answer."""
         if any(keyword.arg is None for keyword in node.keywords):
             raise Unsupported("**")
         arguments = [_literal(argument) for argument in node.args]
         keywords = {str(keyword.arg): _literal(keyword.value) for keyword in node.keywords}
         self.calls.append(Call(name, arguments, keywords))
         return ast.Name(str(len(self.calls) - 1), ast.Load())
+
+    def _compares_objects(self, node: ast.Compare) -> bool:
+        """Whether answers are compared with answers, and one of them may be an instance.
+
+        It would not cross, and only the program's own class knows what its equality means.
+        """
+        sides = [node.left, *node.comparators]
+        names = [
+            _program_name(side.func, self.aliases) for side in sides if isinstance(side, ast.Call)
+        ]
+        known = self.aliases.values()
+        may_be_classes = [n for n in names if n and n[0].isupper() and "." not in n]
+        return len(names) == len(sides) and any(n not in known for n in may_be_classes)
+
+
+# Where a shape holds further ones; none but these, calls and constants are decided.
+_PARTS: dict[type[ast.AST], tuple[str, ...]] = {
+    ast.List: ("elts",),
+    ast.Tuple: ("elts",),
+    ast.Set: ("elts",),
+    ast.Dict: ("keys", "values"),
+    ast.UnaryOp: ("operand",),
+    ast.BinOp: ("left", "right"),
+    ast.Compare: ("left", "comparators"),
+    ast.BoolOp: ("values",),
+    ast.Subscript: ("value", "slice"),
+}
 
 
 def _literal(node: ast.expr) -> Any:
@@ -160,26 +217,5 @@ def _literal(node: ast.expr) -> Any:
 
 def _check(node: ast.Assert, aliases: dict[str, str]) -> Check:
     questions = _Questions(aliases)
-    condition = questions.visit(node.test)
-    _reject_names(condition)
+    condition = questions.take(node.test)
     return Check(tuple(questions.calls), condition)
-
-
-def _reject_names(condition: ast.expr) -> None:
-    """Every shape must be one that `evaluate` decides, whatever the answers turn out to be."""
-    allowed: tuple[type[ast.AST], ...] = (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict)
-    allowed += (ast.UnaryOp, ast.BinOp, ast.Compare, ast.BoolOp, ast.Subscript, ast.keyword)
-    harmless = (ast.Load, ast.unaryop, ast.operator, ast.cmpop, ast.boolop)
-    stack: list[ast.AST] = [condition]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Call):
-            if function_name(node.func) is None:
-                raise Unsupported("a call")
-            stack += [*node.args, *node.keywords]
-        elif isinstance(node, allowed):
-            stack += ast.iter_child_nodes(node)
-        elif not isinstance(node, harmless) and not (
-            isinstance(node, ast.Name) and node.id.isdigit()
-        ):
-            raise Unsupported(ast.dump(node)[:100])

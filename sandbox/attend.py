@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sandbox.frames import unpack
+from sandbox.frames import has_too_many_parts, unpack
 from sandbox.orders import ENDED, STARTED
 from sandbox.programs import Limits
 from sandbox.supervisor import Slot, SlotLost
@@ -206,7 +206,10 @@ class Watch:
                 raise NotPlainData(f"a frame of {length} bytes")
             if len(buffer) < 4 + length:
                 return
-            message = unpack(bytes(buffer[4 : 4 + length]))
+            body = bytes(buffer[4 : 4 + length])
+            if has_too_many_parts(body):
+                raise NotPlainData("a frame of too many parts")
+            message = unpack(body)
             del buffer[: 4 + length]
             self.listener.take(message, self)
             if self.listener.finished() and self._deadline is None:

@@ -13,13 +13,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from sandbox.cache import Cache, describe_python, make_key
-from sandbox.judge import judge
 from sandbox.outcomes import Outcome, TestResult
 from sandbox.programs import Limits, Program
-from sandbox.supervisor import SandboxUnavailable, Slot, SlotLost, default_python
+from sandbox.supervisor import SandboxUnavailable, Slot, SlotLost, default_python, refuse
 
 if TYPE_CHECKING:
+    from sandbox.cache import Cache
     from sandbox.remote import Connection
 
 _LOG = logging.getLogger(__name__)
@@ -27,11 +26,6 @@ _WINDOW = 8  # programs in flight or waiting for their turn, per worker
 _ATTEMPTS = 3  # of a program whose slot failed
 _RECYCLE = 5000  # programs after which a slot is replaced
 _TIERS = ("A", "A-", "B")
-_REMEDY = (
-    "permit unprivileged user namespaces for tier A (an AppArmor profile with 'userns,' for the "
-    "interpreter, or sysctl kernel.apparmor_restrict_unprivileged_userns=0), install bubblewrap "
-    "for A-, use a kernel with Landlock (5.13 or newer) for B, or run in a virtual machine"
-)
 
 
 class Sandbox:
@@ -66,7 +60,7 @@ class Sandbox:
         self._python = python or default_python()
         self._tier: str | None = None
         self._address = None if url is None else (url, token)
-        self._cache = None if cache is None else Cache(cache)
+        self._cache = None if cache is None else _open_cache(cache)
         self.machine = ""  # all that a verdict depends on besides the program, once open
         self._idle: deque[Slot | Connection] = deque()
         self._busy: dict[Slot | Connection, _Call] = {}
@@ -170,6 +164,8 @@ class Sandbox:
         """One program, if its outcome is not known yet."""
         if self._cache is None:
             return self._judge_anew(program, call)
+        from sandbox.cache import make_key
+
         key = make_key(program, self.limits, self.machine)
         outcome = self._cache.find(key, program.id)
         if outcome is None:
@@ -190,6 +186,8 @@ class Sandbox:
 
     def _attempt(self, program: Program, call: _Call) -> Outcome:
         """Judge on a slot; trouble of the slot is tried again on a fresh one, then is infra."""
+        from sandbox.judge import judge  # not before it is used: it is half of what we import
+
         reason = "cancelled"
         for attempt in range(1, _ATTEMPTS + 1):
             if call.cancelled or self._closed:
@@ -253,6 +251,8 @@ class Sandbox:
     def _describe(self, slot: Slot | Connection) -> str:
         """All that a verdict depends on besides the program, for the cache."""
         if isinstance(slot, Slot):
+            from sandbox.cache import describe_python
+
             return f"{slot.tier} {describe_python(self._python)} twice={self._twice}"
         return f"{slot.machine} twice={self._twice}"
 
@@ -265,7 +265,7 @@ class Sandbox:
                 return Slot(self._python, tier)
             except SlotLost as error:
                 reasons[tier] = str(error)
-        raise _refuse(self._wanted, reasons)
+        raise refuse(self._wanted, reasons)
 
     def _reach(self, url: str) -> Connection:
         """The server, if it is there and as strong as was asked for."""
@@ -284,14 +284,13 @@ class Sandbox:
             self.close()
 
 
+def _open_cache(folder: str | os.PathLike[str]) -> Cache:
+    from sandbox.cache import Cache
+
+    return Cache(folder)
+
+
 class _Call:
     """One use of `run`: what is cancelled together."""
 
     cancelled = False
-
-
-def _refuse(tier: str | None, reasons: dict[str, str]) -> SandboxUnavailable:
-    """The error for a tier that cannot be had, with each tier's reason and the remedy."""
-    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    wanted = f"tier {tier}" if tier else "a sandbox of any tier"
-    return SandboxUnavailable(f"cannot give {wanted} here ({why}); {_REMEDY}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from sandbox.wire import NotPlainData
 
+_MAX_PARTS = 1 << 19  # lists and objects: a million of them take seconds to read
 _DECODE = json.JSONDecoder().raw_decode  # json.loads without its search for white space
 _ENCODE = json.JSONEncoder().encode
 
@@ -21,6 +22,11 @@ def pack(message: Any) -> bytes:
 def frame(body: bytes) -> bytes:
     """A frame around JSON."""
     return struct.pack(">I", len(body)) + body
+
+
+def has_too_many_parts(body: bytes) -> bool:
+    """Whether a frame holds more lists and objects than a program may make us read."""
+    return body.count(b"[") + body.count(b"{") > _MAX_PARTS
 
 
 def unpack(body: bytes) -> Any:

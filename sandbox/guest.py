@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from sandbox import binaries, judging
-from sandbox.frames import frame, pack, read_message, write_all
+from sandbox.frames import frame, has_too_many_parts, pack, read_message, write_all
 from sandbox.syscalls import Step, take
 from sandbox.wire import NotPlainData, decode, encode
 
@@ -132,16 +132,24 @@ def _load(code: str, name: str) -> types.ModuleType:
     return module
 
 
-def _answer_calls() -> int:
-    """Load, say ready, then answer the job's questions, or a tester's until it hangs up."""
-    job = read_message(_CHANNEL)
+def _load_solution(code: str) -> types.ModuleType | None:
+    """Load the program and say so, or say what it raised."""
     try:
-        module = _load(job["code"], "solution")
+        module = _load(code, "solution")
     except BaseException as error:
         _flush()
         write_all(_CHANNEL, pack(["broken", *_describe(error)]))
-        return 0
+        return None
     write_all(_CHANNEL, pack(["ready"]))
+    return module
+
+
+def _answer_calls() -> int:
+    """Load, then answer the job's questions, or a tester's until it hangs up."""
+    job = read_message(_CHANNEL)
+    module = _load_solution(job["code"])
+    if module is None:
+        return 0
     for questions in job["questions"] if "questions" in job else _read_questions():
         _reply(module, questions, job["result_bytes"])
     return 0
@@ -162,6 +170,8 @@ def _reply(module: types.ModuleType, questions: list[Any], most: int) -> None:
         reply = pack([number, *_answer(module, name, arguments, keywords)])
         if len(reply) > most:
             reply = pack([number, "opaque", f"an answer of {len(reply)} bytes"])
+        elif has_too_many_parts(reply):
+            reply = pack([number, "opaque", "an answer of too many parts"])
         if len(reply) > room:
             write_all(_CHANNEL, frame(b"[%b]" % b",".join(replies)))
             replies, room = [], most
@@ -244,13 +254,9 @@ def _test() -> int:
 def _inline() -> int:
     """Run the program, then each test in the program's own namespace."""
     job = read_message(_CHANNEL)
-    try:
-        module = _load(job["code"], "solution")
-    except BaseException as error:
-        _flush()
-        write_all(_CHANNEL, pack(["broken", *_describe(error)]))
+    module = _load_solution(job["code"])
+    if module is None:
         return 0
-    write_all(_CHANNEL, pack(["ready"]))
     for test in job["tests"]:
         result = judging.run_inline(test, job["entry"], module)
         _flush()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Literal
 
 from sandbox.batches import run_batch
-from sandbox.languages import LANGUAGES
 from sandbox.outcomes import Outcome, TestResult, Verdict, conclude
 from sandbox.plan import Place, Planned, demote, plan_test
 from sandbox.programs import Limits, Program
@@ -44,6 +43,8 @@ def _all_impossible(planned: list[Planned]) -> bool:
 
 def _prepare(tally: Tally, planned: list[Planned]) -> TestResult | None:
     """Make a program of another language executable, or say why it cannot be."""
+    from sandbox.languages import LANGUAGES  # which few programs need
+
     language = LANGUAGES.get(tally.program.language)
     if language is None:
         why = f"the sandbox runs python, {', '.join(LANGUAGES)}, not {tally.program.language}"

@@ -100,7 +100,7 @@ def _place(test: str, entry_point: str | None, mode: str | None) -> Planned:
     if mode == "inline":
         return Planned(0, "inline", test)
     if mode in (None, "calls") and len(test) <= MAX_SOURCE:
-        checks = find_checks(tree, entry_point)
+        checks = find_checks(tree, entry_point or _shadowed(tree))
         if checks is not None:
             return Planned(0, "calls", test, checks)
         tree = parse(test)  # find_checks took the other one apart
@@ -116,7 +116,8 @@ def _place(test: str, entry_point: str | None, mode: str | None) -> Planned:
 
 
 def _plan_split(test: str, tree: ast.Module) -> Planned:
-    names = _free_names(tree) | _from_solution(tree)
+    shadowed = _shadowed(tree)
+    names = {shadowed} if shadowed else _free_names(tree) | _from_solution(tree)
     modules = {name for name in names if name in sys.stdlib_module_names}
     return Planned(0, "split", test, names=sorted(names - modules), modules=sorted(modules))
 
@@ -137,7 +138,7 @@ def demote(test: Planned, mode: str | None) -> Planned:
 def _free_names(tree: ast.Module) -> set[str]:
     """Names that the test reads and never binds, builtins apart."""
     read: set[str] = set()
-    bound = set(dir(builtins)) | {"candidate", "solution"}
+    bound = set(dir(builtins)) | {"candidate"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
@@ -150,6 +151,19 @@ def _free_names(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.ExceptHandler) and node.name:
             bound.add(node.name)
     return read - bound
+
+
+def _shadowed(tree: ast.Module) -> str | None:
+    """The builtin that a test must mean the program's function by, as it names nothing else of it.
+
+    ``assert sum(10, 15) == 6`` is a test of MBPP.
+    """
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {function.id for function in calls if isinstance(function, ast.Name)}
+    named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"candidate"}
+    if len(called) != 1 or not called <= set(dir(builtins)):
+        return None
+    return None if named | _free_names(tree) | _from_solution(tree) else called.pop()
 
 
 def _from_solution(tree: ast.Module) -> set[str]:

@@ -19,6 +19,11 @@ from sandbox.orders import ROLES, SPAWN, STARTED
 from sandbox.programs import Limits
 
 _START_S = 60.0
+_REMEDY = (
+    "permit unprivileged user namespaces for tier A (an AppArmor profile with 'userns,' for the "
+    "interpreter, or sysctl kernel.apparmor_restrict_unprivileged_userns=0), install bubblewrap "
+    "for A-, use a kernel with Landlock (5.13 or newer) for B, or run in a virtual machine"
+)
 _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
@@ -41,6 +46,13 @@ zygote.main(int(sys.argv[2]), sys.argv[3])
 
 class SandboxUnavailable(RuntimeError):
     """The machine cannot give the required tier; the message says why and what to do."""
+
+
+def refuse(tier: str | None, reasons: dict[str, str]) -> SandboxUnavailable:
+    """The error for a tier that cannot be had, with each tier's reason and the remedy."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    wanted = f"tier {tier}" if tier else "a sandbox of any tier"
+    return SandboxUnavailable(f"cannot give {wanted} here ({why}); {_REMEDY}")
 
 
 class SlotLost(Exception):

@@ -30,6 +30,7 @@ from sandbox.syscalls import Step, call, clone, take
 
 _HUGE, _MADV_COLLAPSE = 1 << 21, 25
 _RESERVED = 8  # descriptors below are /dev/null here, so that passed ones never overlap a child's
+_ROOM = socket.CMSG_SPACE(4 * _RESERVED)
 PRELOAD = """math re collections itertools functools heapq typing json string random datetime
 hashlib copy bisect operator statistics fractions decimal dataclasses enum abc io textwrap
 contextlib array queue time cmath struct threading types inspect traceback""".split()
@@ -136,7 +137,8 @@ def serve(control: socket.socket, jail: Jail) -> NoReturn:
                 poller.unregister(descriptor)
                 _report(control, descriptor, *children.pop(descriptor))
                 continue
-            body, passed, _, _ = socket.recv_fds(control, 256, _RESERVED)
+            body, more, _, _ = control.recvmsg(256, _ROOM)
+            passed = memoryview(more[0][2]).cast("i").tolist() if more else []
             if not body:
                 os._exit(0)  # children die with us (PR_SET_PDEATHSIG)
             if len(body) == SPAWN.size:

@@ -1,4 +1,4 @@
-"""How a causal model would begin its reply: the logits of a few labels, for judges that may be weak.
+"""How a causal model would begin its reply: the logits of a few labels, for weak judges too.
 
 Used where a reply is one of few words: the digits of DEITA's scorers, the A, B and TIE of Meta
 Ranking. Nothing is generated and nothing can fail to parse.

@@ -1,4 +1,4 @@
-"""A short tuning run of a causal model on a table of rows, whole weights, for methods that need one.
+"""A short tuning run of a causal model, whole weights, for selection methods that need one.
 
 CoLoR-Filter's conditional model, SFTMix's reference run, kMQ's rounds, projektor's pilots: small
 jobs in plain torch, loss on replies only. For training on a finished set use a trainer.

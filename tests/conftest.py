@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from pipeline.prefect_home import serving
+from sandbox import Sandbox
 from tests.tiny_model import build_tiny_model
 
 settings.register_profile("quick", max_examples=40, deadline=None)
@@ -85,3 +86,10 @@ def chat_tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     fast.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="module", params=["A", "B"])
+def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox of each tier."""
+    with Sandbox(workers=2, tier=request.param) as opened:
+        yield opened

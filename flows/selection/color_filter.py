@@ -19,9 +19,17 @@ Ran on: built-in world, nano model
 import numpy as np
 import pyarrow as pa
 
-from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
+from pipeline.choices import (
+    choices,
+    facts,
+    feature_folder,
+    load_pool,
+    sample,
+    select,
+    to_rows,
+)
 from pipeline.schema import Sifted
-from pipeline.selectors import draw, top_k
+from pipeline.selectors import top_k
 from pipeline.shards import Shards
 from pipeline.steps import active_run, recipe, step
 from pipeline.vectors import Features
@@ -29,14 +37,6 @@ from scorers.features import features
 from scorers.likelihood import color
 from scorers.token_losses import loss_encoder, losses_of
 from scorers.tuning import Schedule, tune
-
-
-@step(scope="dataset")
-def sample(rows: pa.Table, *, most: int, seed: int) -> Sifted:
-    """Keep `most` rows at random, by seed and id."""
-    kept = draw(np.ones(len(rows)), most, seed=seed, ids=rows["id"].to_pylist())
-    left = len(rows) - len(kept)
-    return Sifted(rows.take(np.sort(kept)), {"not_a_candidate": left} if left else {})
 
 
 @step(scope="dataset")

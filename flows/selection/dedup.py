@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from pipeline.choices import choices, feature_folder, load_pool, select, to_rows
 from pipeline.pools import text_of
+from pipeline.schema import Sifted
 from pipeline.selection.clusters import assign, k_means
 from pipeline.selection.meaning import find_echoes
 from pipeline.selection.minhash import NearIndex
-from pipeline.schema import Sifted
 from pipeline.shards import Shards
 from pipeline.steps import recipe, step
 from pipeline.vectors import Features

@@ -6,7 +6,7 @@ dual potential; calibrated, it is the slope of the distance in that row's mass. 
 slopes are taken. The pool stands for what the model was trained on: rows that are rare there and
 common in the target win, not rows that are merely alike.
 
-Departures: plain entropic Sinkhorn to convergence with epsilon 5 % of the mean cost (the paper names
+Departures: plain entropic Sinkhorn to convergence with epsilon 5 % of the mean cost (the paper has
 none; LAVA's debiased solver stops early and may misalign rows above 10,000); labels play no part.
 For budgets that are large against the pool, `parts` takes n in pieces and solves again without
 what was taken. Duplicates share a slope: deduplicate first.

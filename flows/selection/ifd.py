@@ -99,7 +99,8 @@ def ifd(
     rows = load_pool(pool, columns, subset, split, limit, seed)
     alone: Part = "reply_after_header" if mode == "cherry" else "reply_alone"
     losses = {}
-    for name, part in (("given", "reply"), ("alone", alone), ("asked", "prompt_alone")):
+    parts: dict[str, Part] = {"given": "reply", "alone": alone, "asked": "prompt_alone"}
+    for name, part in parts.items():
         reader = loss_encoder(scorer, part=part)
         losses[name] = features(rows, reader, feature_folder(name, reader.identity))
     vectors = None

@@ -92,8 +92,8 @@ def _replies(judge: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> 
     return [_LABELS[int(line.argmax())] if np.isfinite(line).all() else None for line in logits]
 
 
-@step(scope="dataset", expands=True)
-def draw_references(rows: pa.Table, *, label: str, count: int, seed: int) -> pa.Table:
+@step(scope="dataset")
+def draw_references(rows: pa.Table, *, label: str, count: int, seed: int) -> Sifted:
     """Draw as many reliable as unreliable rows; UserError if there are too few of either."""
     flags = [json.loads(meta).get(label) for meta in rows["meta"].to_pylist()]
     luck = chances(rows["id"].to_pylist(), len(rows), seed)
@@ -105,7 +105,8 @@ def draw_references(rows: pa.Table, *, label: str, count: int, seed: int) -> pa.
             f"give {count // 2} or more of each (label=NAME names the column)"
         )
     chosen = [*sides[0], *sides[1]]
-    return rows.take(chosen).append_column("reliable", pa.array([flags[i] for i in chosen]))
+    drawn = rows.take(chosen).append_column("reliable", pa.array([flags[i] for i in chosen]))
+    return Sifted(drawn, {"not_drawn": len(rows) - len(drawn)})
 
 
 @step(scope="dataset")
@@ -128,7 +129,7 @@ def meta_ranking(
     split: str = "train",
     limit: int = 0,
     label: str = "sound",
-    count: int = 6,
+    count: int = 4,
     judge: str = "data/nano",
     threshold: float = 0.0,
     share: float = 0.0,

@@ -13,6 +13,7 @@ import json
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,9 @@ def main() -> None:
     """Train, and write the model's folder."""
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    run = Run(lambda index: draw_chunk(index, args.seed), args.tokens, args.stop_at, args.seed)
+    peak = 0.3 if args.start else 1.0  # at the full rate a finished model forgets first
+    chunks = partial(draw_chunk, seed=args.seed)
+    run = Run(chunks, args.tokens, args.stop_at, args.seed, peak=peak)
     if args.start:
         model, tokenizer = load(args.start)
     else:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from pipeline.engines import Completion, Request
-from pipeline.engines.in_flight import Inbox, InFlight
+from pipeline.engines.in_flight import Inbox, InFlight, failed
 from pipeline.errors import UserError
 
 Script = Callable[[Request], "str | Completion"]
@@ -40,20 +40,31 @@ class Scripted:
         self._latency_s = latency_s
         self._script = _find(what)
         self._in_flight = InFlight(self._answer)
+        self._closed = False
 
     async def start(self) -> None:
         """Nothing to load."""
 
     def submit(self, request: Request, inbox: Inbox) -> None:
-        """Take a request; see `Engine.submit`."""
-        self._in_flight.add(request, inbox)
+        """Take a request; see `Engine.submit`. Without latency it is answered at once."""
+        if self._latency_s or self._closed:
+            self._in_flight.add(request, inbox)
+            return
+        try:
+            inbox.put_nowait(self._say(request))
+        except Exception as error:
+            inbox.put_nowait(failed(request, f"{type(error).__name__}: {error}"))
 
     async def close(self) -> None:
         """Cancel what is in flight."""
+        self._closed = True
         await self._in_flight.close()
 
     async def _answer(self, request: Request) -> Completion:
         await asyncio.sleep(random.Random(request.seed).random() * self._latency_s)
+        return self._say(request)
+
+    def _say(self, request: Request) -> Completion:
         said = self._script(request)
         return said if isinstance(said, Completion) else _cut(request, said)
 

@@ -71,10 +71,12 @@ def curves(
     x_name: str,
     *,
     log: bool = False,
+    plain: bool = False,
 ) -> str:
     """Draw shares over `x` (ascending) as steps.
 
-    `x` is time in seconds, or, with `log`, counts from 1 on a logarithmic scale.
+    `x` is time in seconds, or, with `log`, counts from 1 on a logarithmic scale, or a `plain`
+    number.
     """
     shift: Callable[[float], float] = (lambda v: math.log(max(v, 1))) if log else float
     first, last = (shift(x[0]) if log else 0.0), shift(x[-1])
@@ -88,10 +90,12 @@ def curves(
         path += f"H{_LEFT + _PLOT_W}" if len(x) == 1 else ""
         lines.append(f'<path class="line l{j}" d="{path}"><title>{escape(one.name)}</title></path>')
         drawn_at.append(_height(one.values[-1] or 0))
+    write: Callable[[float], str] = (lambda v: f"{v:,.4g}") if plain or log else _clock
+    marked = _powers(x[-1]) if log else _round_steps(x[-1]) if plain else _times(x[-1])
     ticks = [
         f'<text class="tick" x="{_LEFT + _PLOT_W * (shift(v) - first) / ((last - first) or 1):.1f}"'
-        f' y="{_TOP + _PLOT_H + 16}">{f"{v:,.0f}" if log else _clock(v)}</text>'
-        for v in (_powers(x[-1]) if log else _times(x[-1]))
+        f' y="{_TOP + _PLOT_H + 16}">{write(v)}</text>'
+        for v in marked
     ]
     return _frame(title, [_grid(1.0), *lines, *ticks, _axis_name(x_name)])
 
@@ -118,6 +122,20 @@ def histogram(title: str, width: int, series: Sequence[Series], x_name: str) -> 
         for i in range(0, bins + 1, every)
     ]
     return _frame(title, [_grid(top), *marks, *ticks, _axis_name(x_name)])
+
+
+def dots(title: str, groups: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
+    """Draw groups of points, each (across, up) from 0 to 1, the last group on top."""
+    side = _HEIGHT - 2 * _TOP
+    marks = []
+    for j, (name, points) in enumerate(groups):
+        places = "".join(
+            f"M{_TOP + x * (_WIDTH - 2 * _TOP):.1f} {_TOP + (1 - y) * side:.1f}h0"
+            for x, y in points
+        )
+        said = f"<title>{escape(name)}: {len(points):,}</title>"
+        marks.append(f'<path class="dots d{j}" d="{places}">{said}</path>')
+    return _frame(title, marks)
 
 
 def _frame(title: str, parts: Sequence[str]) -> str:
@@ -170,6 +188,13 @@ def _scale(highest: float) -> float:
 def _powers(last: float) -> list[float]:
     powers = [2.0**i for i in range(int(math.log2(max(last, 1))) + 1)]
     return powers[:: math.ceil(len(powers) / 7)]
+
+
+def _round_steps(last: float) -> list[float]:
+    """Return about five round numbers from 0 to `last`."""
+    unit = 10.0 ** math.floor(math.log10(last / 5)) if last > 0 else 1.0
+    size = next(m * unit for m in (1, 2, 5, 10) if 6 * m * unit >= last)
+    return [size * i for i in range(int(last / size) + 1)]
 
 
 def _times(last: float) -> list[float]:

@@ -46,6 +46,48 @@ def predicted_score(
     return float((by_distance * powers).sum() * distance + (plain * powers).sum())
 
 
+def fit_score(
+    shares: np.ndarray, distances: np.ndarray, scores: np.ndarray, *, ridge: float = 1e-3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit stage 1 to measured mixtures of one size; the two tables of `predicted_score`.
+
+    shares: float[mixtures, sources]. Ridge on all but the constants, since there are seldom three
+    times as many mixtures as coefficients. Mixtures whose score is NaN are left out.
+    """
+    seen = np.isfinite(scores)
+    p, far, y = shares[seen], distances[seen], scores[seen]
+    m = p.shape[1]
+    powers = np.concatenate([np.square(p), p, np.ones((len(p), 1))], axis=1)
+    features = np.concatenate([powers * far[:, None], powers], axis=1)
+    penalty = np.full(features.shape[1], ridge)
+    penalty[-1] = 0.0
+    normal = features.T @ features + np.diag(penalty)
+    found = np.linalg.lstsq(normal, features.T @ y, rcond=None)[0]
+    tables = []
+    for part in np.split(found, 2):
+        tables.append(np.stack([part[:m], part[m : 2 * m], np.full(m, part[-1] / m)]))
+    return tables[0], tables[1]
+
+
+def score_slope(
+    shares: np.ndarray,
+    distance: float,
+    distance_slope: np.ndarray,
+    by_distance: np.ndarray,
+    plain: np.ndarray,
+) -> np.ndarray:
+    """Return the slope of `predicted_score` in each source's share, float64[sources].
+
+    distance_slope: `transport_slope` of the mixture; NaN (a source without rows in it) counts as 0.
+    """
+    p = np.asarray(shares, dtype=np.float64)
+    grow = np.stack([2 * p, np.ones(len(p)), np.zeros(len(p))])
+    powers = np.stack([np.square(p), p, np.ones(len(p))])
+    far = np.nan_to_num(np.asarray(distance_slope, dtype=np.float64))
+    own: np.ndarray = (by_distance * grow).sum(axis=0) * distance + (plain * grow).sum(axis=0)
+    return own + float((by_distance * powers).sum()) * far
+
+
 def project_to_simplex(shares: np.ndarray) -> np.ndarray:
     """Return the nearest point of the simplex (all >= 0, sum 1), which the official code omits."""
     values = np.asarray(shares, dtype=np.float64)

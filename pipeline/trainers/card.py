@@ -39,7 +39,13 @@ class Card(TypedDict, total=False):
     command: str
 
 
-_TAGS = {"sft": ["sft"], "pairs": ["dpo", "preference"], "unpaired": ["kto"], "stepwise": ["prm"]}
+_TAGS = {
+    "sft": ["sft"],
+    "pairs": ["dpo", "preference"],
+    "unpaired": ["kto"],
+    "stepwise": ["prm"],
+    "scores": ["rewards"],
+}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
 _SHOWN = 2_000  # characters of one text in the sample row
 

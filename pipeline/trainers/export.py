@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import UserError
-from pipeline.schema import PAIRS, SFT, STEPWISE, UNPAIRED, check, digest
+from pipeline.schema import PAIRS, SCORES, SFT, STEPWISE, UNPAIRED, check, digest
 from pipeline.shards import read_parquet, write_parquet
 from pipeline.trainers.card import Card, render
 from pipeline.trainers.conversations import REMEDIES, find_faults, find_step_faults
@@ -26,7 +26,13 @@ from pipeline.trainers.usage import Export, write_usage
 
 Form = Literal["messages", "prompt-completion", "implicit"]
 
-_SCHEMAS = {"sft": SFT, "pairs": PAIRS, "unpaired": UNPAIRED, "stepwise": STEPWISE}
+_SCHEMAS = {
+    "sft": SFT,
+    "pairs": PAIRS,
+    "unpaired": UNPAIRED,
+    "stepwise": STEPWISE,
+    "scores": SCORES,
+}
 _ROWS_PER_FILE = 100_000
 
 _Rows = list[dict[str, Any]]
@@ -73,7 +79,7 @@ def export(
     conversations (`implicit`, for reward models). Raises UserError for what the format cannot hold.
     """
     run = Path(run_folder)
-    kind = _find_kind(run, kind)
+    kind = find_kind(run, kind)
     find_writer(to, kind, form)
     name = f"{to}-{kind}" if form == "messages" else f"{to}-{kind}-{form}"
     target = Path(out) if out is not None else run / "export" / name
@@ -108,7 +114,8 @@ def _check_canonical(table: pa.Table, kind: Kind, *, where: str) -> None:
             )
 
 
-def _find_kind(run: Path, kind: Kind | None) -> Kind:
+def find_kind(run: Path, kind: Kind | None) -> Kind:
+    """Return the kind of dataset that is meant; UserError unless the run has exactly one such."""
     have = [name for name in get_args(Kind) if (run / "dataset" / name / "data").is_dir()]
     if kind is None and len(have) == 1:
         return have[0]  # type: ignore[no-any-return]

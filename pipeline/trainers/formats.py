@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.schema import STEPWISE, UNPAIRED
 from pipeline.trainers.conversations import Example
 
-Kind = Literal["sft", "pairs", "unpaired", "stepwise"]
+Kind = Literal["sft", "pairs", "unpaired", "stepwise", "scores"]
 Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct"]
 
 _Row = Mapping[str, Any]

@@ -1,12 +1,10 @@
 # writes an answer of 8 MB that consists of empty lists, past the encoder
-# expect: wrong error timeout
+# expect: error
+# statuses: protocol
 # test: assert f(3) == 1
-import json
 import os
 import struct
-
-size = struct.unpack(">I", os.read(3, 4))[0]
-number = json.loads(os.read(3, size))[0]
+import sys
 
 
 def send(body):
@@ -15,9 +13,10 @@ def send(body):
         data = data[os.write(3, data) :]
 
 
-send(b'["ready"]')
-send(b'[%d, "value", [' % number + b"[]," * 2_700_000 + b"[]]]")
-
-
 def f(x):
+    frame = sys._getframe()
+    while "number" not in frame.f_locals:
+        frame = frame.f_back
+    number = frame.f_locals["number"]
+    send(b'[[%d, "value", [' % number + b"[]," * 2_700_000 + b"[]]]]")
     return 0

@@ -1,0 +1,53 @@
+"""Steps for the tests of runners: importable by name, as those of a recipe are."""
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import UserError
+from pipeline.shards import Shards
+from pipeline.steps import active_run, recipe, step
+
+
+@step(free=("marks",))
+def square(rows, *, marks, deadly=""):
+    """Add y = x * x; note the process; the first to see row `deadly` kills itself."""
+    ids = rows["id"].to_pylist()
+    with (Path(marks) / "calls").open("a") as file:
+        file.write(f"{os.getpid()} {min(ids)}\n")
+    if deadly in ids and not (Path(marks) / "dead").exists():
+        (Path(marks) / "dead").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows.append_column("y", pc.multiply(rows["x"], rows["x"]))
+
+
+@step(expands=True, journal=True)
+def draw(rows, *, journal, previous):
+    """Two rows a row, through the journal, as a step does that asks an engine."""
+    ids = [f"{one}/{n}" for one in rows["id"].to_pylist() for n in range(2)]
+    journal.append([{"id": one} for one in ids])
+    return pa.table({"id": pa.array(ids, pa.string())})
+
+
+@step()
+def refuse(rows):
+    """Refuse every shard."""
+    raise UserError("not with these rows")
+
+
+@recipe(paper="none", output="scores")
+def squares(marks: str, deadly: str = "") -> Shards:
+    """A hundred numbers in four shards, squared, then drawn from."""
+    table = pa.table({"id": [f"r{i}" for i in range(100)], "x": list(range(100))})
+    numbers = Shards.write(active_run().claim("numbers"), table, shard_rows=32)
+    return draw(square(numbers, marks=marks, deadly=deadly))
+
+
+@recipe(paper="none", output="scores")
+def refused() -> Shards:
+    """A step that refuses."""
+    table = pa.table({"id": ["a"], "x": [1]})
+    return refuse(Shards.write(active_run().claim("numbers"), table))
