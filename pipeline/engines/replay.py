@@ -1,4 +1,4 @@
-"""Answers from the rollouts of an earlier run, so that all that follows generation can be run again.
+"""Answers from an earlier run, so that all that follows generation can be run again.
 
 `replay:RUN_DIR` takes the identity of the model that the run recorded, so that rollout ids agree;
 `replay:RUN_DIR#MODEL` chooses one where a run used several. A rollout id that the run does not hold
