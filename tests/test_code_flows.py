@@ -26,6 +26,8 @@ import json, sys
 from pathlib import Path
 from pipeline.catalog import load_recipe
 from pipeline.prefect_home import serving
+from pipeline.runs import execute
+from pipeline.steps import Run
 
 with serving():
     for name, given in json.loads(sys.argv[2]).items():
