@@ -154,4 +154,4 @@ def with_facts(
 def _bounds(ids: list[str]) -> dict[str, tuple[int, int]]:
     """Return where the rows of each id begin and end; `ids` are sorted."""
     starts = [i for i, one in enumerate(ids) if i == 0 or ids[i - 1] != one]
-    return {ids[i]: (i, j) for i, j in zip(starts, [*starts[1:], len(ids)], strict=True)}
+    return {ids[i]: (i, j) for i, j in zip(starts, [*starts[1:], len(ids)], strict=False)}

@@ -189,6 +189,17 @@ def test_fast_is_preferred_to_slow() -> None:
     assert pair["time_rejected"] > 1.1 * pair["time_chosen"]
 
 
+def test_steps_take_empty_tables() -> None:
+    """Where no test was read nothing was run: every rollout leaves counted, no step breaks."""
+    codes, table, cells = judged(LINK)
+    nothing = table.slice(0, 0), cells.slice(0, 0)
+    rules = {"test_rule": "most_agreed", "rejected_rule": "clear_gap"}
+    assert score_programs(codes, *nothing, method="b4").dropped == {"no_tests": 4}
+    assert len(join_sides(codes, *nothing, **rules).kept) == 0
+    asked = {"share": None, "min_tests": 1, "rule": "all"}
+    assert label_by_tests(codes, *nothing, **asked).dropped == {"no_tests": 4}
+
+
 def test_nothing_is_timed_without_trust() -> None:
     """Where no program passes a test, or only one is right, there is nothing to compare."""
     for link in ([[0, 0], [0, 0]], [[1, 1], [1, 0]]):

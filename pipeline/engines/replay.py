@@ -1,4 +1,4 @@
-"""Answers from an earlier run's rollouts, so that all that follows generation can be run again.
+"""Answers from an earlier run, so that all that follows generation can be run again.
 
 `replay:RUN_DIR` takes the identity of the model that the run recorded, so that rollout ids agree;
 `replay:RUN_DIR#MODEL` chooses one where a run used several. A rollout id that the run does not hold
@@ -68,10 +68,20 @@ class Replay:
     def _rollouts(self) -> pl.LazyFrame:
         from pipeline.shards import Shards
 
-        recorded = Shards.open(self._run_dir / "rollouts")
-        aside = recorded.aside()
-        parts = [recorded.scan()] if aside is None else [recorded.scan(), aside]
+        parts = []
+        for folder in self._sampled():
+            recorded = Shards.open(folder)
+            parts += [recorded.scan(), *([] if (aside := recorded.aside()) is None else [aside])]
         return pl.concat([part.select(*_COLUMNS, "model") for part in parts])
+
+    def _sampled(self) -> list[Path]:
+        """The folders of the run that hold rollouts: a recipe may sample in several stages."""
+        from pipeline.shards import Shards
+
+        main = self._run_dir / "rollouts"
+        places = [file.parent for file in sorted(self._run_dir.glob("*/manifest.json"))]
+        others = [one for one in places if Shards.open(one).lineage["step"] == "rollouts"]
+        return [main, *(one for one in others if one != main)]
 
     def _load(self) -> None:
         mine = self._rollouts().filter(pl.col("model") == self.model).select(_COLUMNS)

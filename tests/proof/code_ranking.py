@@ -1,12 +1,12 @@
 """How often each ranking chooses a right program, and makes a right pair, from untrusted tests.
 
-    python -m tests.proof.code_ranking [--tasks 400] [--seeds 3]
+    python -m tests.proof.code_ranking [--tasks 400] [--seeds 3] [--agree 0.5]
 
 Claim under test: B4 >= CodeT >= MaxPass. Tasks of the nano world's test split; a task has 20
 programs and 15 tests, right with the probabilities of a noise level. A wrong program is one of the
 world's plausible mistakes, or the right one with another number in it; a wrong test expects what a
-wrong program gives, or a value that none gives. Each of the 20 counts as a row of its own, as
-samples of a model do that differ in style only. The truth is the reference on 60 calls.
+wrong program gives (a share `agree` of them), or a value that none gives. Each of the 20 counts as
+a row of its own, as samples of a model do that differ in style. The truth: the reference, 60 calls.
 
 A tie is broken at random: its members' mean counts. A pair is the best against the worst group
 (DSTC: its own contrast). Intervals: bootstrap over tasks, 95 %; differences are paired.
@@ -47,13 +47,15 @@ class Scene(NamedTuple):
     right: NDArray[np.bool_]
 
 
-def scenes(n: int, seed: int, level: str) -> Iterator[Scene]:
+def scenes(n: int, seed: int, level: str, agree: float) -> Iterator[Scene]:
     """Draw n tasks with programs and tests of a noise level."""
     for row in code_tasks(n, seed=seed, split="test").to_pylist():
-        yield _scene(row, random.Random(f"{row['id']}/{seed}/{level}"), *LEVELS[level])
+        yield _scene(row, random.Random(f"{row['id']}/{seed}/{level}"), *LEVELS[level], agree)
 
 
-def _scene(row: Mapping[str, Any], rng: random.Random, p_code: float, p_test: float) -> Scene:
+def _scene(
+    row: Mapping[str, Any], rng: random.Random, p_code: float, p_test: float, agree: float
+) -> Scene:
     meta = json.loads(row["meta"])
     calls = [_call(_ARGUMENTS[meta["kind"]], meta["k"], rng) for _ in range(HIDDEN)]
     name, solution = row["entry_point"], row["solution"]
@@ -65,7 +67,9 @@ def _scene(row: Mapping[str, Any], rng: random.Random, p_code: float, p_test: fl
     given = {code: _answers(name, code, calls) for code in {*codes, *wrong}}
     asked = rng.sample(range(HIDDEN), TESTS)
     expected = [
-        truth[i] if rng.random() < p_test else _lie(truth[i], [given[w][i] for w in wrong], rng)
+        truth[i]
+        if rng.random() < p_test
+        else _lie(truth[i], [given[w][i] for w in wrong], rng, agree)
         for i in asked
     ]
     passed = [[given[c][i] == want for i, want in zip(asked, expected, strict=True)] for c in codes]
@@ -90,10 +94,10 @@ def _mistakes(row: Mapping[str, Any], k: int, rng: random.Random) -> list[str]:
     return [*row["wrong_solutions"] * 2, *numbers]
 
 
-def _lie(true: str, wrong: Sequence[str], rng: random.Random) -> str:
-    """Expect what a wrong program answers, half of the time; else something that nobody answers."""
+def _lie(true: str, wrong: Sequence[str], rng: random.Random, agree: float) -> str:
+    """Expect what a wrong program answers, in a share of `agree`; else what nobody answers."""
     lies = [one for one in wrong if one != true]
-    return rng.choice(lies) if lies and rng.random() < 0.5 else f"not {true}"
+    return rng.choice(lies) if lies and rng.random() < agree else f"not {true}"
 
 
 def measure(scene: Scene, name: str) -> tuple[float, float, float]:
@@ -117,12 +121,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--agree", type=float, default=0.5)
     args = parser.parse_args()
     print("| noise | method | chosen right | tasks with a pair | pair right |")
     print("| --- | --- | --- | --- | --- |")
     differences = []
     for level, (p_code, p_test) in LEVELS.items():
-        drawn = [one for seed in range(args.seeds) for one in scenes(args.tasks, seed, level)]
+        drawn = [
+            one for seed in range(args.seeds) for one in scenes(args.tasks, seed, level, args.agree)
+        ]
         found = {name: np.array([measure(one, name) for one in drawn]) for name in METHODS}
         print(f"| {level} ({p_code:.0%} of programs, {p_test:.0%} of tests right) | one at random |"
               f" {interval(np.array([one.right.mean() for one in drawn]))} | | |")  # fmt: skip
