@@ -131,7 +131,8 @@ def select(pool: pa.Table, chosen: pa.Table) -> Sifted:
     keep = pc.is_valid(facts["rank"])
     others = pc.fill_null(facts["reason"].filter(pc.invert(keep)), NOT_CHOSEN)
     counts = {row["values"]: row["counts"] for row in pc.value_counts(others).to_pylist()}
-    kept = pool
+    # What an earlier choice said of the rows gives way.
+    kept = pool.drop_columns([name for name in facts.column_names if name in pool.column_names])
     for name in facts.column_names:
         if name != "reason":
             kept = kept.append_column(name, facts[name])

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import UserError
-from pipeline.nano_problems import STORIES, Problem, Story, tell
+from pipeline.nano_problems import Problem, Story, tell
+from pipeline.nano_stories import STORIES
 from pipeline.nano_tasks import KINDS, Kind
 from pipeline.schema import PROMPTS, digest
 

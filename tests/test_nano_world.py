@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import nano_world
 from pipeline.errors import UserError
-from pipeline.nano_problems import STORIES
+from pipeline.nano_stories import STORIES
 from pipeline.nano_tasks import KINDS
 from pipeline.nano_world import LEVELS, code_tasks, word_problems, worked_answer
 from pipeline.schema import PROMPTS, check

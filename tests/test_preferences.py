@@ -64,8 +64,8 @@ def test_matrices_leave_trivial_tests_out() -> None:
     _, table, cells = judged(link, references=[[1, 1, 1]], stubs=[[0, 1, 0], [0, 0, 0]])
     [matrix] = task_matrices(table, cells)
     assert matrix.passed.tolist() == [[1, 0], [0, -1]] and matrix.n_trivial == 1
-    assert matrix.references.tolist() == [[1, 1]] and matrix.tests == ["assert f() == 0",
-                                                                       "assert f() == 2"]  # fmt: skip
+    assert matrix.references.tolist() == [[1, 1]]
+    assert matrix.tests == ["assert f() == 0", "assert f() == 2"]
 
 
 def test_codedpo_scores_and_pairs_the_card() -> None:

@@ -1,7 +1,7 @@
 """The plain selectors that any clever one has to beat: chance, balance, length, perplexity.
 
 As run beside RDS+ in Ivison et al., arXiv 2503.01807, section 4: "random" draws evenly, "balanced"
-draws equally many rows from each source (what a small one lacks goes to the others), "longest" takes
+draws equally many rows from each source (what a small one lacks goes to the others), "longest" is
 the longest replies, "perplexity" the least likely and "mid_perplexity" those about the median.
 
 Departures: every draw depends on the seed and a row's id alone; perplexity is that of the reply

@@ -1,7 +1,7 @@
 """Projektor: how much to take of each source, learnt from pilots and carried to full size.
 
-Kang et al., "Performance Scaling via Optimal Transport", NeurIPS 2023, arXiv 2307.02460. Mixtures of
-the sources are drawn at two small sizes; for each a model is tuned, and scored on the queries. The
+Kang et al., "Performance Scaling via Optimal Transport", NeurIPS 2023, arXiv 2307.02460. Mixtures
+of the sources are drawn at two small sizes; for each a model is tuned, and scored on queries. The
 score is fitted as a polynomial in the shares and in the optimal-transport distance of mixture to
 queries, carried to size n in the logarithm of the size, and climbed by gradient.
 

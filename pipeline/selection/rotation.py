@@ -6,13 +6,19 @@ best. Only these are read again and scored exactly (`pipeline.selection.similari
 block size, shard size or BLAS changes a pick. Method: Ivison et al., arXiv 2503.01807, section 3.
 """
 
+import os
+import threading
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.errors import UserError
 from pipeline.selection.eligibility import bound
+from pipeline.selection.matching import Blocks
 from pipeline.selection.similarity import cosines, unit_grid
 from pipeline.selectors import take_turns
 from pipeline.vectors import Features, require_same
@@ -53,8 +59,8 @@ def rotate(
         nothing = np.zeros(0, dtype=np.int64)
         return Rotation(nothing, nothing, nothing, np.zeros(0), 0)
     near = _Nearest(asked, n)
-    for first, view in pool.blocks(block_rows):
-        near.see(first, view, None if wanted is None else wanted[first : first + len(view)])
+    for first, best in near.score(pool.blocks(block_rows)):
+        near.see(first, best, None if wanted is None else wanted[first : first + best.shape[1]])
     rough = [rows[np.argsort(-scores, kind="stable")] for rows, scores in near.best(n)]
     turns = take_turns(_pad(rough), n)
     # As many rounds as the rough ranking needs, and some: if these give n rows, the rest is idle.
@@ -97,22 +103,46 @@ class _Nearest:
         self.found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in asked]
         self.counts, self.least = [0] * len(asked), [-np.inf] * len(asked)
         self.unusable = 0
+        self.buffers = threading.local()  # a product as large as a block costs more to allocate
 
-    def see(self, first: int, view: np.ndarray, wanted: np.ndarray | None) -> None:
-        rows = _unit_rows(view)
-        usable = ~np.isnan(rows[:, 0])
-        self.unusable += int((~usable & (True if wanted is None else wanted)).sum())
-        scores = self.queries @ rows.T
-        start = 0
-        for g, end in enumerate(self.ends.tolist()):
-            best = scores[start:end].max(axis=0)
+    def score(self, blocks: Blocks) -> Blocks:
+        """Yield (first row, each group's best score float32[groups, block]) in order.
+
+        A block a core, each with a BLAS of one thread: so the maxima run on every core as well.
+        """
+        workers = os.cpu_count() or 1
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+            waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+            for first, view in blocks:
+                waiting.append((first, threads.submit(self._best, view)))
+                if len(waiting) > 2 * workers:
+                    first, done = waiting.popleft()
+                    yield first, done.result()
+            for first, done in waiting:
+                yield first, done.result()
+
+    def _best(self, view: np.ndarray) -> np.ndarray:
+        held = self.buffers.__dict__
+        if held.get("width", -1) < len(view):
+            held["width"] = len(view)
+            held["scores"] = np.empty((len(self.queries), len(view)), dtype=np.float32)
+        scores = held["scores"][:, : len(view)]
+        np.matmul(self.queries, _unit_rows(view).T, out=scores)
+        starts = [0, *self.ends[:-1].tolist()]
+        spans = zip(starts, self.ends.tolist(), strict=True)
+        return np.stack([scores[start:end].max(axis=0) for start, end in spans])
+
+    def see(self, first: int, found: np.ndarray, wanted: np.ndarray | None) -> None:
+        """Note the rows of a block that may matter."""
+        unusable = np.isnan(found[0])
+        self.unusable += int((unusable if wanted is None else unusable & wanted).sum())
+        for g, best in enumerate(found):
             keep = best >= self.least[g]  # not so for NaN
             keep = np.flatnonzero(keep if wanted is None else keep & wanted)
             self.found[g].append((first + keep, best[keep]))
             self.counts[g] += len(keep)
             if self.counts[g] > 2 * self.depth + 4096:
                 self._shrink(g)
-            start = end
 
     def _shrink(self, g: int) -> None:
         rows, scores = self._within(g, self.depth)

@@ -46,7 +46,7 @@ def draw_by_cluster(
     if not len(names) or k == 0:
         return np.zeros(bound(0, 0), dtype=np.int64)
     shares = _shares(k, sizes, mode, weights)
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState(seed % 2**32)
     chosen = []
     for rows, share in zip(members, shares.tolist(), strict=True):
         if mode == "sound":
