@@ -31,12 +31,6 @@ REPAIRS = pa.Table.from_pylist(
 GIVEN = {"limit": TASKS, "model": MODEL, "n": 6}
 
 
-@pytest.fixture(autouse=True)
-def no_artifacts(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session's server is there to be quick, not to be shown the runs."""
-    monkeypatch.setattr("pipeline.prefect_artifacts._is_standing", lambda: False)
-
-
 def made(tmp_path, recipe, kind, **given):
     """Run a recipe; return the rows of one kind that it emitted."""
     execute(recipe, {**GIVEN, **given}, Run(tmp_path))
@@ -54,7 +48,7 @@ def right(task: str, code: str) -> bool:
     return all(complaint(code, test) is None for test in known()[task]["tests"])
 
 
-def test_leti_writes_what_the_interpreter_said(tmp_path) -> None:
+def test_leti_writes_what_the_interpreter_said(tmp_path, prefect_server) -> None:
     """Good rows are right programs, bad ones hold a traceback with its line; all are counted."""
     rows = made(tmp_path, leti, "sft", iteration=1)
     assert {row["success"] for row in rows} == {True, False}
@@ -70,7 +64,7 @@ def test_leti_writes_what_the_interpreter_said(tmp_path) -> None:
     assert not any("feedback" in row["text"] for row in coarse)
 
 
-def test_condor_labels_by_running(tmp_path) -> None:
+def test_condor_labels_by_running(tmp_path, prefect_server) -> None:
     """Every label is true, both labels occur, and the pairs differ by few tokens."""
     rows = made(tmp_path, condor, "unpaired")
     assert {row["label"] for row in rows} == {True, False}
@@ -83,7 +77,7 @@ def test_condor_labels_by_running(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("beta", "weights"), [(1.0, [0.5]), (0.5, [1 / 3, 2 / 3]), (0.0, [1.0])])
-def test_morepair_weighs_two_answers(tmp_path, beta, weights) -> None:
+def test_morepair_weighs_two_answers(tmp_path, prefect_server, beta, weights) -> None:
     """Each repair is a right program for a wrong one; weights give the card's losses."""
     rows = made(tmp_path, morepair, "sft", beta=beta)
     assert sorted({row["weight"] for row in rows}) == pytest.approx(weights)

@@ -18,12 +18,6 @@ from tests.scripts_for_repair import TASKS, known
 MODEL = "scripted:tests.scripts_for_repair:imperfect"
 
 
-@pytest.fixture(autouse=True)
-def no_artifacts(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The session's server is there to be quick, not to be shown the runs."""
-    monkeypatch.setattr("pipeline.prefect_artifacts._is_standing", lambda: False)
-
-
 def made(tmp_path, recipe, kind, **given):
     """Run a recipe; return the rows of one kind that it emitted."""
     execute(recipe, {"limit": TASKS, "model": MODEL, **given}, Run(tmp_path))
@@ -35,7 +29,7 @@ def right(task: str, code: str) -> bool:
     return all(complaint(code, test) is None for test in known()[task]["tests"])
 
 
-def test_epicoder_emits_what_passes_and_mends_the_rest(tmp_path) -> None:
+def test_epicoder_emits_what_passes_and_mends_the_rest(tmp_path, prefect_server) -> None:
     """Every row is a task of the tree and a right program; some were mended; each is counted."""
     rows = made(tmp_path, epicoder, "sft", tasks=24, subtrees=3, repairs=1)
     assert len(rows) > 10 and len({row["id"] for row in rows}) == len(rows)
@@ -50,7 +44,7 @@ def test_epicoder_emits_what_passes_and_mends_the_rest(tmp_path) -> None:
     assert "operation / list / new operation" in grown and "constant / 99" in grown
 
 
-def test_pf_ppo_keeps_all_rows_and_draws_by_rank(tmp_path) -> None:
+def test_pf_ppo_keeps_all_rows_and_draws_by_rank(tmp_path, prefect_server) -> None:
     """One row a rollout; weights are the strategy's by prompt; as many draws as rows."""
     rows = made(tmp_path, pf_ppo, "scores", n=5, strategy="best_worst")
     assert len(rows) == TASKS * 5 == sum(row["draws"] for row in rows)
@@ -62,7 +56,7 @@ def test_pf_ppo_keeps_all_rows_and_draws_by_rank(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("n", [4])
-def test_pf_ppo_chooses_its_filter_by_true_scores(tmp_path, n) -> None:
+def test_pf_ppo_chooses_its_filter_by_true_scores(tmp_path, prefect_server, n) -> None:
     """The calibrated filter is one that has contrast, and the same for all rows."""
     rows = made(tmp_path, pf_ppo, "scores", n=n)
     [strategy] = {row["strategy"] for row in rows}
@@ -70,7 +64,7 @@ def test_pf_ppo_chooses_its_filter_by_true_scores(tmp_path, n) -> None:
     assert {row["true_score"] for row in rows} == {0.0, 1.0}
 
 
-def test_acecode_rewards_right_programs_and_times_them(tmp_path) -> None:
+def test_acecode_rewards_right_programs_and_times_them(tmp_path, prefect_server) -> None:
     """Rewards follow the verdicts, right programs have both times, pairs keep the gap."""
     rows = made(tmp_path, acecode, "scores", n=5, least_ms=0.0, repetitions=2)
     assert len(rows) == TASKS * 5

@@ -49,10 +49,9 @@ def test_queries_are_docstrings_worth_asking() -> None:
 
 
 def test_kept_pairs_are_consistent_and_negatives_lie_below(
-    tmp_path, prefect_server: str, encoder, monkeypatch: pytest.MonkeyPatch
+    tmp_path, prefect_server, encoder
 ) -> None:
     """Ranks, scores and margins hold in every row; each epoch has one; all pairs are counted."""
-    monkeypatch.setattr("pipeline.prefect_artifacts._is_standing", lambda: False)
     given = {"limit": 60, "embedder": encoder, "least": 0.3, "epochs": 2, "margin": 0.99}
     execute(cornstack, given, Run(tmp_path))
     rows = pl.read_parquet(tmp_path / "dataset/scores/data/*.parquet").to_dicts()
