@@ -23,7 +23,7 @@ from scorers.warm_up import Checkpoint, checkpoint_identity, load_checkpoint, re
 
 _log = logging.getLogger(__name__)
 _TINY = 1e-12
-_BUFFERED = 1 << 26  # floats of gradients before a projection: 256 MB
+_BUFFERED = 48 << 20  # floats of gradients before a projection: 192 MB
 
 Side = Literal["pool", "queries"]
 

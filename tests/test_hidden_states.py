@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.engines.host import close_engines
 from pipeline.errors import UserError
 from pipeline.nano_world import word_problems, worked_answer
 from scorers.hidden_states import hidden_encoder, pool
@@ -78,3 +79,20 @@ def test_identity_says_what_made_it() -> None:
     assert hidden_encoder(NANO).identity == hidden_encoder(NANO, batch_tokens=1).identity
     with pytest.raises(UserError, match="has 6 layers, layer 7 is none"):
         hidden_encoder(NANO, layer=7)
+
+
+@pytest.mark.vllm
+def test_vllm_gives_the_same_numbers() -> None:
+    """Every pooling over vLLM's token states agrees with transformers, in bfloat16 too."""
+    rows = conversations(12).to_pylist()
+    table = pa.table({"messages": [*(row["messages"] for row in rows), []]})
+    try:
+        for how in ("weighted", "mean", "last"):
+            by_vllm = hidden_encoder(NANO, engine="vllm", how=how).encode(table)
+            by_torch = hidden_encoder(NANO, how=how).encode(table)
+            assert cosines(by_vllm, by_torch)[:12] == pytest.approx(np.ones(12), abs=1e-3)
+            assert np.isnan(by_vllm[12]).all()
+    finally:
+        close_engines()
+    with pytest.raises(UserError, match="last layer only, not layer 2"):
+        hidden_encoder(NANO, engine="vllm", layer=2)

@@ -44,6 +44,14 @@ def open_causal(what: str) -> tuple[Any, Any]:
     return model.to("cuda" if on_gpu else "cpu").eval(), tokenizer
 
 
+def open_tokenizer(what: str) -> tuple[Any, Any]:
+    """Load (tokenizer, config) of a folder or hub name, for someone who lets others run it."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = locate(what)
+    return AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+
+
 def context_of(model: Any) -> int:
     """Return how many tokens the model reads at most."""
     return int(model.config.max_position_embeddings)

@@ -12,15 +12,17 @@ import secrets
 import subprocess
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
+import numpy as np
+
 from pipeline.engines import Completion, Request, Sampling
 from pipeline.engines.checkpoint import encode, identify, locate, require_template
 from pipeline.engines.in_flight import Inbox, InFlight, failed
-from pipeline.errors import UserError
+from pipeline.errors import EngineError, UserError
 
 _log = logging.getLogger(__name__)
 _SETTINGS = {
@@ -35,6 +37,12 @@ _SETTINGS = {
 }
 # Under chunked prefill a request's seed stops the CPU engine ("CPU Generator does not use offset").
 _ON_CPU = {"enforce_eager": True, "dtype": "bfloat16", "enable_chunked_prefill": False}
+# Options with which it gives token states instead of completions.
+POOLING = {
+    "runner": "pooling",
+    "convert": "embed",
+    "pooler_config": {"task": "token_embed", "use_activation": False},
+}
 _starting = threading.Lock()
 
 
@@ -75,6 +83,23 @@ class VllmOffline:
         if request.messages:
             self._check()
         self._in_flight.add(request, inbox)
+
+    async def token_states(self, name: str, tokens: Sequence[int]) -> np.ndarray:
+        """Return the last layer's state of each token, float32[tokens, d]; `POOLING` is needed.
+
+        name: of the request, no other in flight may have it. Raises EngineError if vLLM fails.
+        """
+        from vllm import PoolingParams
+
+        prompt = {"type": "token", "prompt_token_ids": list(tokens)}
+        try:
+            async for output in self._llm.encode(prompt, PoolingParams(task="token_embed"), name):
+                states: np.ndarray = output.outputs.data.float().numpy()
+        except Exception as error:
+            if self._llm is not None and self._llm.errored:
+                self.dead = self.dead or "vLLM's engine process died"
+            raise EngineError(self.dead or f"{type(error).__name__}: {error}") from error
+        return states
 
     async def close(self) -> None:
         """Cancel what is in flight and end vLLM's processes."""
