@@ -17,8 +17,8 @@ NANO = "data/nano"
 
 
 def test_tuning_lowers_the_loss_and_is_not_done_twice(tmp_path: Path) -> None:
-    """Rows tuned on lose loss, each checkpoint more; the same run finds its folders, another not."""
-    rows = nano_queries(12)
+    """Rows tuned on lose loss, each checkpoint more; only the same run finds its folders again."""
+    rows = nano_queries(6)
     schedule = Schedule(epochs=2, batch=4, seed=1)
     folders = tune(NANO, rows, tmp_path / "t", schedule, checkpoints=2)
     models = [NANO, *folders]
@@ -52,7 +52,7 @@ def test_labels_know_no_batch() -> None:
 
 
 def test_raters_score_every_turn() -> None:
-    """A row of two turns scores the sum of its turns' products; one too long for a rater is null."""
+    """Two turns score the sum of their products; a row too long for a rater is null."""
     rows = nano_pool(16).slice(0, 3)
     one, two, _ = rows["messages"].to_pylist()
     long = [{"role": "user", "content": "x " * 3000}, {"role": "assistant", "content": "y"}]
