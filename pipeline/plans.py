@@ -151,9 +151,8 @@ def _make_shard(plan: Plan, i: int) -> dict[str, Any]:
     record = write_shard(plan.folder, i, sifted, key=digest(made_by), made_by=facts)
     remove(_journal_file(plan, i))
     kept, dropped = len(sifted.kept), sum(sifted.dropped.values())
-    _log.info(
-        "shard %d of %d: %d rows in, %d kept, %d dropped", i, len(plan), rows_in, kept, dropped
-    )
+    counts = (i, len(plan), rows_in, kept, dropped)
+    _log.info("shard %d of %d: %d rows in, %d kept, %d dropped", *counts)
     return record
 
 

@@ -1,7 +1,8 @@
 """RUN/log.jsonl: what was logged during a run, each line with its run, step, shard and process.
 
 A line: {"at", "level", "logger", "run", "step", "shard", "process", "message"}. `step` and `shard`
-are null outside a shard, and in the engines' own thread. With clock times it is no part of the data.
+are null outside a shard, and in the engines' own thread. It has clock times and is no part of the
+data.
 """
 
 import logging
