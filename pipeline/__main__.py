@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
     parser = _parser()
     chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.WARNING)  # what is below goes to the run's log alone
+    logging.basicConfig(format="%(message)s", handlers=[terminal])
     if not hasattr(chosen, "command"):
         parser.print_help()
         return 0
@@ -116,6 +118,7 @@ def _add_looking(commands: Any) -> None:
     for command in (show, trace, why):
         command.add_argument("run", type=Path)
     show.add_argument("--rows", type=int, default=0, help="print so many rows of the dataset too")
+    show.add_argument("--follow", action="store_true", help="again every 2 s while the run goes on")
     trace.add_argument("row_id")
     why.add_argument("prompt_id")
     diff = _command(commands, "diff", bodies.diff)

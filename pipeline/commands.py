@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.errors import UserError
 
 _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+_FOLLOW_S = 2.0
 _SHOWN = 20  # faulty references that audit prints
 _NANO = (
     "No model was named: using the built-in nano model (data/nano), which is small and often "
@@ -148,8 +149,13 @@ def _print_rows(dataset: Path, n: int) -> None:
 
 def show(chosen: argparse.Namespace) -> None:
     """Show the funnel, pass rates, cost and files of a run."""
+    from pipeline.reporting.funnel import read_record
     from pipeline.reporting.show import summarise
 
+    while chosen.follow and read_record(chosen.run).state == "running":
+        clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
+        print(f"{clear}{summarise(chosen.run)}", flush=True)
+        time.sleep(_FOLLOW_S)
     print(summarise(chosen.run))
     for dataset in sorted((chosen.run / "dataset").glob("*")):
         _print_rows(dataset, chosen.rows)

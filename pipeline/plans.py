@@ -4,6 +4,7 @@ Knows nothing of Prefect: `steps` decides where and when `make_shard` runs.
 """
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -18,9 +19,11 @@ import pyarrow.compute as pc
 from pipeline.errors import UserError
 from pipeline.journal import Journal, remove
 from pipeline.previous import clear, recall
+from pipeline.run_log import in_shard
 from pipeline.schema import Sifted, canonical, digest
 from pipeline.shards import Shards, committed, write_manifest, write_shard
 
+_log = logging.getLogger(__name__)
 Scope = Literal["shard", "dataset"]
 
 
@@ -137,6 +140,11 @@ def finished(plan: Plan, i: int) -> dict[str, Any] | None:
 
 def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     """Call the function for shard i, count its rows, commit them, return the record."""
+    with in_shard(plan.folder.name, i):
+        return _make_shard(plan, i)
+
+
+def _make_shard(plan: Plan, i: int) -> dict[str, Any]:
     bound = plan.read(i)
     source = next(bound.arguments[name] for name in plan.inputs)
     sources = [source] if isinstance(source, pa.Table) else list(source)
@@ -148,6 +156,9 @@ def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     facts["moved"] = _moved(sources, sifted.kept)
     record = write_shard(plan.folder, i, sifted, key=digest(made_by), made_by=facts)
     remove(_journal_file(plan, i))
+    kept, dropped = len(sifted.kept), sum(sifted.dropped.values())
+    counts = (i, len(plan), rows_in, kept, dropped)
+    _log.info("shard %d of %d: %d rows in, %d kept, %d dropped", *counts)
     return record
 
 

@@ -4,7 +4,7 @@
     PLACE/latest           a link to the newest of them, replaced by one rename
 
 A set is made of hard links: every file of a run is replaced by a rename and never written in
-place, so a later build cannot reach into it. progress.jsonl, which grows, is copied.
+place, so a later build cannot reach into it. The logs, which grow in place, are copied.
 """
 
 import os
@@ -21,6 +21,7 @@ from pipeline.reporting.figures import measure
 from pipeline.reporting.funnel import Record, read_record
 from pipeline.reporting.wording import percent
 
+_GROWING = ("progress.jsonl", "log.jsonl")
 _LEFT_OUT = (".lock", "journal", "previous", "export", ".*.tmp", ".*.partial")
 
 
@@ -80,7 +81,7 @@ def publish(run: Path, place: Path) -> Path:
 
 
 def _link(source: str, target: str) -> None:
-    if Path(source).name == "progress.jsonl":
+    if Path(source).name in _GROWING:
         shutil.copyfile(source, target)
         return
     try:

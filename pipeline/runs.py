@@ -2,6 +2,7 @@
 
 DIR/config.yaml     the recipe and every parameter; runs again as it is
 DIR/manifest.json   the steps with their counts and fingerprints, the model, the dataset
+DIR/log.jsonl       what was logged, with run, step and shard
 DIR/<step>/         what each step made
 DIR/dataset/<kind>/ the set to train on, with its card
 DIR/report.html     the run as a page; summary.md and plot.svg the same in short
@@ -24,6 +25,7 @@ from pipeline.engines import open_engine
 from pipeline.errors import Stopped, UserError
 from pipeline.files import require_space, write_file
 from pipeline.interrupts import minding_interrupts, stopping
+from pipeline.run_log import logging_to
 from pipeline.shards import Shards
 from pipeline.sources import BUILT_IN
 from pipeline.steps import Run, running
@@ -51,7 +53,7 @@ def execute(
     _check_folder(run, name)
     require_space(run.folder, _LEAST_SPACE)
     wrap_up = partial(_wrap_up, run, function, parameters)
-    with minding_interrupts(), running(run):
+    with minding_interrupts(), running(run), logging_to(run.folder):
         write_file(
             run.folder / "config.yaml",
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),

@@ -9,23 +9,17 @@ joins, the limit is exceeded until the others' work in flight is finished.
 
 import asyncio
 import fcntl
-import logging
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, finalize
 
 from pipeline.errors import UserError
-from pipeline.files import lock_folder
 
-_log = logging.getLogger(__name__)
 _COUNT_EVERY_S = 1.0
-_POLL_S = 0.2
 
 
 class Slots(asyncio.Semaphore):
@@ -75,23 +69,6 @@ def slots_of(owner: Any, limit: int, name: str = "") -> Slots:
     if owner not in _slots:
         _slots[owner] = Slots(limit, name)
     return _slots[owner]
-
-
-@contextmanager
-def turn(name: str) -> Iterator[None]:
-    """Wait until no other process of this user has the turn called `name`, and hold it."""
-    folder, said = _place(name), False
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(lock_folder(folder))
-                break
-            except UserError:  # somebody holds it
-                if not said:
-                    _log.warning("waiting for another run to let go of %s", name)
-                said = True
-                time.sleep(_POLL_S)
-        yield
 
 
 def _place(name: str) -> Path:

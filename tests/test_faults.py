@@ -238,6 +238,28 @@ def test_a_jumping_clock_changes_nothing(runs, tmp_path, whole):
     assert same(tmp_path / "run", whole)
 
 
+def test_the_log_says_which_run_step_and_shard(runs, tmp_path):
+    """Every finished shard has a line in log.jsonl with its run, step, number and counts."""
+    out = tmp_path / "run"
+    assert runs.again(out) == 0
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    shards = {(line["run"], line["step"], line["shard"]) for line in lines if line["step"]}
+    assert shards >= {("run", name, 0) for name in ("rollouts", "pick", "to_sft")}
+    assert all(line["process"] == os.getpid() for line in lines)
+
+
+def test_show_follows_a_run_to_its_end(runs, tmp_path):
+    """`tamis show --follow` prints a running run again and again, and ends with it."""
+    out = tmp_path / "run"
+    child = runs.start(out)
+    command = [sys.executable, "-m", "pipeline", "show", str(out), "--follow"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    child.communicate(timeout=60)
+    assert done.returncode == child.returncode == 0
+    assert "running: process" in done.stdout
+    assert done.stdout.count(f"{out}\n") > 1
+
+
 def test_no_module_reads_the_wall_clock():
     """Only the lock's text has a time of day in it; every wait is by the monotonic clock."""
     found = [

@@ -4,14 +4,12 @@ import asyncio
 import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.sharing import Slots, slots_of, turn
+from pipeline.sharing import Slots, slots_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARER = """
@@ -127,28 +125,6 @@ def test_one_owner_has_one_set_of_slots():
     owner = Owner()
     assert slots_of(owner, 3) is slots_of(owner, 3)
     assert slots_of(owner, 3).share == 3
-
-
-def test_turns_are_taken_one_after_the_other():
-    """Four threads hold one turn in sequence, and a UserError inside comes out as it is."""
-    inside = most = 0
-
-    def take() -> None:
-        nonlocal inside, most
-        with turn("gpu"):
-            inside += 1
-            most = max(most, inside)
-            time.sleep(0.02)
-            inside -= 1
-
-    threads = [threading.Thread(target=take) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-    with pytest.raises(UserError, match="mine"), turn("gpu"):
-        raise UserError("mine")
 
 
 def test_a_directory_of_somebody_else_is_refused(tmp_path, monkeypatch):

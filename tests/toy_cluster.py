@@ -12,6 +12,12 @@ from pipeline.shards import Shards
 from pipeline.steps import active_run, recipe, step
 
 
+def numbers(folder, shard_rows):
+    """A hundred rows: id 'r0' ... 'r99', x 0 ... 99."""
+    table = pa.table({"id": [f"r{i}" for i in range(100)], "x": list(range(100))})
+    return Shards.write(folder, table, shard_rows=shard_rows)
+
+
 @step(free=("marks",))
 def square(rows, *, marks, deadly=""):
     """Add y = x * x; note the process; the first to see row `deadly` kills itself."""
@@ -33,6 +39,13 @@ def draw(rows, *, journal, previous):
 
 
 @step()
+def burn(rows, *, rounds):
+    """Use the processor for `rounds` rounds of Python."""
+    total = sum(i * i % 7 for i in range(rounds))
+    return rows.append_column("burnt", pa.array([total] * len(rows)))
+
+
+@step()
 def refuse(rows):
     """Refuse every shard."""
     raise UserError("not with these rows")
@@ -41,9 +54,8 @@ def refuse(rows):
 @recipe(paper="none", output="scores")
 def squares(marks: str, deadly: str = "") -> Shards:
     """A hundred numbers in four shards, squared, then drawn from."""
-    table = pa.table({"id": [f"r{i}" for i in range(100)], "x": list(range(100))})
-    numbers = Shards.write(active_run().claim("numbers"), table, shard_rows=32)
-    return draw(square(numbers, marks=marks, deadly=deadly))
+    hundred = numbers(active_run().claim("numbers"), shard_rows=32)
+    return draw(square(hundred, marks=marks, deadly=deadly))
 
 
 @recipe(paper="none", output="scores")

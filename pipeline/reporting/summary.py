@@ -1,12 +1,13 @@
 """A run in a page of markdown and one picture, beside its data: summary.md and plot.svg."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.files import write_file
 from pipeline.reporting.figures import Figures, measure
 from pipeline.reporting.funnel import Record, read_record
 from pipeline.reporting.overview import funnel, headlines
-from pipeline.reporting.plots import plot
+from pipeline.reporting.plots import Plot, plot
 from pipeline.reporting.wording import count
 
 # The report's light colours; alone, a chart has no page around it.
@@ -22,8 +23,8 @@ def write_summary(run: str | Path) -> Path:
     record = read_record(run)
     figures = measure(record)
     target = record.folder / "summary.md"
-    write_file(target, _text(record, figures).encode())
     plots = plot(record, figures)
+    write_file(target, _text(record, figures, plots).encode())
     if plots:
         svg = str(plots[0].svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
         head, mark, rest = svg.partition(">")
@@ -31,7 +32,7 @@ def write_summary(run: str | Path) -> Path:
     return target
 
 
-def _text(record: Record, figures: Figures) -> str:
+def _text(record: Record, figures: Figures, plots: Sequence[Plot]) -> str:
     lines = [f"# {record.recipe}", "", f"{record.model} · {record.paper}".strip(" ·"), ""]
     lines += ["| figure | value | |", "| --- | --: | --- |"]
     # Working time is the clock's; everything else is a function of the data.
@@ -43,4 +44,6 @@ def _text(record: Record, figures: Figures) -> str:
         why = ", ".join(f"{count(n)} {reason}" for reason, n in stage.dropped.items())
         counts = f"{count(stage.rows_in)} | {count(stage.rows)}"
         lines.append(f"| {stage.name} | {counts} | {funnel(stage)} | {why} |")
+    for one in plots[:1]:
+        lines += ["", f"plot.svg: {one.title}; bars from left: {', '.join(one.legend)}"]
     return "\n".join([*lines, ""])

@@ -1,14 +1,20 @@
-"""SIGKILL at random instants of `tamis run dart_math`, and what the same command makes of it.
+"""SIGKILL at random instants of `tamis run RECIPE`, and what the same command makes of it.
 
     python -m tests.benchmarks.kills                     20 kills on replay:, about 15 minutes
     python -m tests.benchmarks.kills --model data/nano   5 kills on vLLM
+    python -m tests.benchmarks.kills --runner dask       or ray: kills the process that was typed
+    python -m tests.benchmarks.kills -- RECIPE --set prompts=... --set model=...
+
+The last form records that run of any recipe and replays it; a recipe that asks no model runs as it
+is, and all its instants are those of files.
 
 Each kill strikes a fresh run; then the same command runs to its end. Instants are spread over the
 whole run by its own progress, so that a busy machine does not shift them: a fifth falls by the
 clock before the first request, the others when so many rollouts were asked, one drawn from each
 equal part; every fourth waits for a file of a late stage instead, since commit and export take
 milliseconds. Checked each time: no process is left, no finished rollout is asked again, each is
-kept as it was; on replay also that the files are the undisturbed run's, byte for byte (all but
+kept as it was (which requests a Dask or Ray worker asks is not seen: there only what is kept is
+compared); on replay also that the files are the undisturbed run's, byte for byte (all but
 report.html, the lock, surplus rollouts in aside/ and the commit records that name those).
 """
 
@@ -27,30 +33,39 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.journal import Journal
-from pipeline.shards import Shards, read_parquet
+from pipeline.shards import read_parquet
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "scripted:tests.scripts_for_engines:adds"
-LATE = ("rollouts/manifest.json", "pick/data", "to_sft/commits", "manifest.json", "dataset")
 MARK = "TAMIS_KILLS"
 GONE_WITHIN_S = 20
 START_SHARE = 0.2
 Command = Callable[[Path], list[str]]
 
 
-def replayed(place: Path) -> Command:
-    """Record a run of 1,200 prompts with a scripted model; return the command that replays it."""
+def replayed(place: Path, words: list[str], runner: str) -> Command:
+    """Record a run (of 1,200 sums where `words` is empty); return the command that replays it."""
+    common = words or sums(place)
+    record = ["run", *common, "--out", str(place / "recorded")]
+    model = [] if words else ["--set", f"model={SCRIPT}"]
+    command = [sys.executable, "-m", "pipeline", *record, *model]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    again = [*common, "--runner", runner]
+    if (place / "recorded/rollouts").exists():
+        again += ["--set", "engine={delay_s: 0.4, slots: 64}"]
+        again += ["--set", f"model=replay:{place / 'recorded'}"]
+    return lambda out: ["run", *again, "--out", str(out)]
+
+
+def sums(place: Path) -> list[str]:
+    """Write the default prompts; return the words that run dart_math on them."""
     pairs = [(a, b) for a in range(10, 50) for b in range(30)]
     rows = [{"prompt": f"What is {a} + {b}?", "answer": str(a + b)} for a, b in pairs]
     source = place / "sums.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    common = ["--set", f"prompts={source}", "--set", "k=3", "--set", "max_trials=8"]
-    record = ["run", "dart_math", "--out", str(place / "recorded"), *common]
-    command = [sys.executable, "-m", "pipeline", *record, "--set", f"model={SCRIPT}"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    slow = ["--set", "engine.delay_s=0.4", "--set", "engine.slots=64"]
-    model = ["--set", f"model=replay:{place / 'recorded'}"]
-    return lambda out: ["run", "dart_math", "--out", str(out), *common, *slow, *model]
+    return ["dart_math", "--set", f"prompts={source}", "--set", "k=3", "--set", "max_trials=8"]
 
 
 def served(model: str) -> Command:
@@ -103,10 +118,20 @@ class Instant(NamedTuple):
         return f"{where} + {self.after_s:.2f} s"
 
 
-def choose(i: int, kills: int, draw: random.Random, start_s: float, requests: int) -> Instant:
+def late_files(out: Path) -> list[str]:
+    """What a run makes after the engine, from its steps' folders to the dataset."""
+    steps = json.loads((out / "manifest.json").read_text())["steps"]
+    names = [step["name"] for step in steps if (out / step["name"]).exists()]
+    places = [f"{name}/{part}" for name in names for part in ("data", "commits", "manifest.json")]
+    return [*places, "manifest.json", "dataset"]
+
+
+def choose(
+    i: int, kills: int, draw: random.Random, start_s: float, requests: int, late: list[str]
+) -> Instant:
     """Draw the i-th instant of a run that asks `requests`, the first after `start_s`."""
-    if i % 4 == 3:
-        return Instant(file=LATE[i // 4 % len(LATE)])
+    if i % 4 == 3 or not requests:
+        return Instant(file=draw.choice(late), after_s=draw.random() * 0.02)
     place = (i + draw.random()) / kills
     if place < START_SHARE:
         return Instant(after_s=place / START_SHARE * start_s)
@@ -195,7 +220,6 @@ def trial(
     code = start(command, out, again, mark).wait()
     asked = again.read_text().split() if again.exists() else []
     kept = rows_of(out)
-    Shards.open(out / "rollouts")
     if code:
         wrong.append(f"the rerun ended with {code}: {again.with_suffix('.err').read_text()[-300:]}")
     if repeated := set(asked) & set(finished):
@@ -222,6 +246,8 @@ def main() -> None:
     """Run undisturbed, then kill and finish `--kills` runs; exit 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", help="a model for vLLM; without it a recorded run is replayed")
+    parser.add_argument("--runner", default="threads")
+    parser.add_argument("words", nargs="*", help="RECIPE and its --set, after --")
     parser.add_argument("--kills", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--place", type=Path, default=Path("runs/kills"))
@@ -230,7 +256,7 @@ def main() -> None:
     place = chosen.place.absolute()
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    command = served(chosen.model) if chosen.model else replayed(place)
+    command = served(chosen.model) if chosen.model else replayed(place, chosen.words, chosen.runner)
     began = time.monotonic()
     child = start(command, place / "undisturbed", place / "undisturbed.asked", "undisturbed")
     while child.poll() is None and not reached(
@@ -240,7 +266,9 @@ def main() -> None:
     start_s = time.monotonic() - began
     if child.wait():
         sys.exit((place / "undisturbed.err").read_text())
-    requests = len((place / "undisturbed.asked").read_text().split())
+    log = place / "undisturbed.asked"
+    requests = len(log.read_text().split()) if log.exists() else 0
+    late = late_files(place / "undisturbed")
     expected = None if chosen.model else content(place / "undisturbed")
     print(
         f"Undisturbed: {time.monotonic() - began:.1f} s, {start_s:.1f} before the first of", end=""
@@ -251,7 +279,7 @@ def main() -> None:
     draw = random.Random(chosen.seed)
     wrong = []
     for i in range(kills):
-        instant = choose(i, kills, draw, start_s, requests)
+        instant = choose(i, kills, draw, start_s, requests, late)
         wrong += trial(command, place, f"{i + 1}", instant, expected)
     print(f"\n{kills} kills, {len(wrong)} faults. Load now: {os.getloadavg()[0]:.1f}")
     sys.exit(bool(wrong))
