@@ -12,6 +12,7 @@ import gc
 import itertools
 import os
 import sys
+import time
 from pathlib import Path
 
 from sandbox import Limits, Program, Sandbox, StdioTest
@@ -43,6 +44,7 @@ def mixed(count):
 def size_up(box):
     """Open descriptors and resident kB of this process, and the most of any idle slot."""
     gc.collect()
+    time.sleep(0.2)  # a slot closes what it was passed after it has reported the end
     slots = [slot._process.pid for slot in box._idle]
     found = [(_descriptors(pid), _resident_kb(pid)) for pid in (os.getpid(), *slots)]
     return (*found[0], max(f for f, _ in found[1:]), max(kb for _, kb in found[1:]))
