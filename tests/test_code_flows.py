@@ -52,7 +52,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("code")
     small = {"selfcodealign": {"responses": 4}, "codedpo": {"programs": 6, "repetitions": 2}}
     small |= {"dstc": {"programs": 6}, "plum": {"k": 6}}
-    jobs = {name: {"model": MODEL, "limit": 16, **given} for name, given in small.items()}
+    jobs = {name: {"model": MODEL, "limit": 24, **given} for name, given in small.items()}
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, str(place), json.dumps(jobs)],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -152,7 +152,7 @@ def test_trl_takes_preferences_from_them(folders: dict[str, Path], tmp_path: Pat
 
 def tamis(folder: Path, model: str) -> list[str]:
     """The command of a small run of plum."""
-    settings = [f"model={model}", "limit=16", "k=6"]
+    settings = [f"model={model}", "limit=24", "k=6"]
     words = [word for setting in settings for word in ("--set", setting)]
     return [sys.executable, "-m", "pipeline", "run", "plum", "--out", str(folder), *words]
 
