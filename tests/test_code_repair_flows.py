@@ -56,9 +56,10 @@ def test_leti_writes_what_the_interpreter_said(tmp_path, prefect_server) -> None
         question, answer = row["messages"][0]["content"], row["messages"][-1]["content"]
         task = question.split('"""\n')[1].rpartition("\nassert")[0]
         assert right(task, answer) == row["success"] == question.startswith(GOOD)
-        assert row["text"] == question + answer
+        assert row["text"] == f"{question}\n{answer}"
         failed = "<|bad|><|feedback|>Traceback (most recent call last):\n" in row["text"]
-        assert failed != row["success"] and ("assert" in (row["feedback"] or "assert"))
+        assert failed != row["success"] and "SyntaxError" not in row["text"]
+        assert row["success"] or row["feedback"].split("\n")[2].startswith("    assert ")
     assert adds_up(tmp_path / "rewarded", rows_in=Shards.open(tmp_path / "add_feedback").rows)
     coarse = made(tmp_path, leti, "sft", coarse=True)
     assert not any("feedback" in row["text"] for row in coarse)

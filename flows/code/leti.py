@@ -31,7 +31,8 @@ from pipeline.steps import recipe, step
 from scorers.feedback import interpreter_feedback
 from scorers.programs import programs
 
-TASK = '"""\n{{ prompt }}\n{{ tests[0] }}\n"""\n'
+TASK = '"""\n{{ prompt }}\n{{ tests[0] }}\n"""'
+NEXT_LINE = "{{ '\\n' }}"  # a template's own last newline would be dropped
 GOOD = "<|good|>"
 BAD = "<|bad|>"
 BEGIN, END = "<|feedback|>", "<|/feedback|>"
@@ -87,7 +88,7 @@ def _conversation(row: Row, task: Row, coarse: bool, iteration: int) -> dict[str
     if not (success or coarse):
         control += BEGIN + row["feedback"] + END
     text = control + _prompt(task)
-    turns = [*task["messages"][:-1], {"role": "user", "content": text}]
+    turns = [*task["messages"][:-1], {"role": "user", "content": text.rstrip("\n")}]
     return {
         "row_id": digest("leti", row["rollout_id"]),
         "messages": [*turns, {"role": "assistant", "content": row["completion"]}],
@@ -107,7 +108,8 @@ def _script(code: str, task: Row) -> str:
 
 
 def _prompt(task: Row) -> str:
-    return render(TASK, task, plain=True).text
+    """The docstring that the program follows, to the end of its line."""
+    return render(TASK + NEXT_LINE, task, plain=True).text
 
 
 def _unfit(row: Row) -> str | None:
@@ -148,7 +150,7 @@ def leti(
     tasks = load_prompts(prompts, columns, subset, split, limit, skip_bad, seed, needs=("tests",))
     drawn = sample_until(
         tasks,
-        (GOOD if iteration else "") + TASK,
+        (GOOD if iteration else "") + TASK + (NEXT_LINE if plain else ""),
         model=model,
         engine=engine,
         budget=Budget("fixed", n, n),
