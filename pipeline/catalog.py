@@ -61,7 +61,7 @@ def load_recipe(name: str) -> Any:
     entries = {entry.name: entry for entry in find_recipes()}
     wanted = name.replace("-", "_")
     if wanted not in entries:
-        near = difflib.get_close_matches(wanted, entries, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(wanted, entries, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "see tamis list"
         raise UserError(f"there is no recipe '{name}' among {len(entries)}; {hint}")
     sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]

@@ -64,10 +64,12 @@ def following(step: str, futures: Sequence[Any]) -> Iterator[Iterator[Any]]:
 
 
 def _is_standing() -> bool:
-    """Whether the server outlives this run, so that somebody can look at its pages."""
+    """Whether this is a flow run on a server that outlives it, whose pages somebody may look at."""
+    from prefect.context import FlowRunContext
+
     from pipeline.prefect_home import STANDING
 
-    return STANDING.get()
+    return STANDING.get() and FlowRunContext.get() is not None
 
 
 def _key(name: str) -> str:
