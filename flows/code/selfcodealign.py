@@ -11,7 +11,7 @@ enough), and its assertions run one by one, so that ending early is no pass.
 In:  source files or functions, each the prompt of a row (columns.prompt=content).
 Out: SFT conversations: a task and a response without its tests. Decontaminate them before use.
 
-Ran on: a scripted model and the real sandbox
+Ran on: nano model on vLLM's CPU build
 """
 
 import random

@@ -13,7 +13,7 @@ of the programs that fail it the one that passes fewest tests (`rejected_rule=cl
 In:  programming tasks with an `entry_point`.
 Out: pairs for DPO, labelled texts for KTO. A model trained on them appends a test: cut it off.
 
-Ran on: a scripted model and the real sandbox
+Ran on: nano model on vLLM's CPU build
 """
 
 from typing import Any, Literal

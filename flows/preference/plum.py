@@ -12,7 +12,7 @@ all of them; each program is in one pair at most.
 In:  instructions that ask for a function and say its name.
 Out: pairs for DPO and labelled completions for KTO, valid for the policy in column `model` only.
 
-Ran on: a scripted model and the real sandbox
+Ran on: nano model on vLLM's CPU build
 """
 
 from typing import Any, Literal
