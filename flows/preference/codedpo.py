@@ -14,7 +14,7 @@ laptop; the paper: 15 programs and 15 tests a task, temperature 1.5.
 In:  programming tasks; with `from_code` source files, of which the tasks are made first.
 Out: pairs of kind correctness and efficiency, the latter with both median times (CPU ms).
 
-Ran on: a scripted model and the real sandbox
+Ran on: nano model on vLLM's CPU build
 """
 
 from typing import Any, Literal
