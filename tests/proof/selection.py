@@ -10,8 +10,10 @@ and 30 that answer another of its problems), 24 queries and 210 held-out problem
 from data/nano. Greedy answers, judged by `scorers.answers`.
 
 "full" takes as many steps, on 256 rows of the pool once each; "full, once" all 600 rows, 75 steps.
-"sound target" draws 60 of the 90 by their labels: what a method that knew everything would pick. Intervals: 95 %, bootstrap over seeds, then over problems of a
-seed; differences are paired. A line a (method, seed) in results.jsonl; what is there is not redone.
+"sound target" draws 60 of the 90 by their labels: what a method that knew everything would pick.
+Intervals: 95 %, bootstrap over seeds, then over problems of a seed; differences are paired.
+
+A line a (method, seed) in results.jsonl; what is there is not redone.
 """
 
 import argparse
@@ -151,7 +153,8 @@ def _sort_of(row: Row) -> str:
 def play(method: str, seed: int, folder: Path) -> Row:
     """Pick, tune and measure once; returns a line of results.jsonl."""
     shutil.rmtree(folder, ignore_errors=True)
-    scene, begun, model, line = make_scene(seed), time.process_time(), NANO, {}
+    scene, begun, model = make_scene(seed), time.process_time(), NANO
+    line: Row = {}
     if method != "untuned":
         rows = pick(method, scene, seed, folder)
         sorts = {row["id"]: _sort_of(row) for row in scene.pool}
