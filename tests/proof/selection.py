@@ -159,7 +159,7 @@ def play(method: str, seed: int, folder: Path) -> Row:
         rows = pick(method, scene, seed, folder)
         sorts = {row["id"]: _sort_of(row) for row in scene.pool}
         own = [sorts[one] for one in rows["id"].to_pylist()]
-        line = {"n": len(own)} | {name: own.count(name) for name in ("target", "mistaken")}
+        line |= {"n": len(own)} | {name: own.count(name) for name in ("target", "mistaken")}
         line["picked_s"] = round(time.process_time() - begun, 1)
         schedule = Schedule(1 if method.startswith("full") else EPOCHS, RATE, BATCH, seed=seed)
         [model] = tune(NANO, rows, folder / "model", schedule)
