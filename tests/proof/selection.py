@@ -43,6 +43,7 @@ from flows.synthesis.measure_nano import open_model
 from flows.synthesis.train_nano import ask
 from pipeline.nano_pool import _answered, _worked, nano_pool
 from pipeline.nano_world import word_problems, worked_answer
+from pipeline.prefect_home import serving
 from pipeline.prompts import WRITE_PROGRAM
 from pipeline.schema import Case
 from pipeline.selectors import draw
@@ -151,8 +152,7 @@ def _sort_of(row: Row) -> str:
 
 
 def play(method: str, seed: int, folder: Path) -> Row:
-    """Pick, tune and measure once; returns a line of results.jsonl."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Pick, tune and measure once (after a kill, what is left of it); a line of results.jsonl."""
     scene, begun, model = make_scene(seed), time.process_time(), NANO
     line: Row = {}
     if method != "untuned":
@@ -235,8 +235,9 @@ def main() -> None:
         [json.loads(one) for one in results.read_text().splitlines()] if results.exists() else []
     )
     done = {(line["method"], line["seed"]) for line in lines}
-    for seed in args.seeds:
-        for method in (m for m in args.methods if (m, seed) not in done):
+    todo = [(m, seed) for seed in args.seeds for m in args.methods if (m, seed) not in done]
+    with serving():
+        for method, seed in todo:
             lines.append(play(method, seed, args.out / f"{method}-{seed}"))
             with results.open("a") as opened:
                 opened.write(json.dumps(lines[-1]) + "\n")
