@@ -202,13 +202,15 @@ def tell(lines: Sequence[Mapping[str, Any]]) -> str:
     }
     table = [
         "| picked by | seeds | rows | sound / mistaken target rows | CPU s to pick "
-        "| held-out accuracy | minus random |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| held-out accuracy | minus random | {' / '.join(TARGET)} |",
+        "| --- " * 8 + "|",
     ]
     chance = right.get("random", {})
     for method in sorted(right, key=lambda m: -float(np.mean(list(right[m].values())))):
         own, shared = right[method], sorted(right[method].keys() & chance.keys())
         apart = interval(np.stack([own[s] - chance[s] for s in shared])) if shared else ""
+        every = np.stack(list(own.values()))
+        kinds = every.reshape(len(own), len(TARGET), -1).mean(axis=(0, 2))
         mean = {
             key: float(np.mean([one.get(key, 0) for one in of[method].values()]))
             for key in ("n", "target", "mistaken", "picked_s")
@@ -216,8 +218,8 @@ def tell(lines: Sequence[Mapping[str, Any]]) -> str:
         table.append(
             f"| {method} | {len(own)} | {mean['n']:.0f} | {mean['target']:.1f} / "
             f"{mean['mistaken']:.1f} | {mean['picked_s']:.0f} "
-            f"| {interval(np.stack(list(own.values())))} "
-            f"| {apart if method != 'random' else ''} |"
+            f"| {interval(every)} | {apart if method != 'random' else ''} "
+            f"| {' / '.join(f'{one:.0%}' for one in kinds)} |"
         )
     return "\n".join(table)
 
