@@ -94,7 +94,7 @@ def plain(chosen: argparse.Namespace, sampling: Sampling) -> Side:
     """Return what hands the same requests to `LLM.generate` in one call."""
     from pipeline.engines.vllm_offline import _ON_CPU, _parameters, _surroundings
 
-    with _surroundings("plain"):
+    with _surroundings(tempfile.gettempdir()):
         from vllm import LLM
         from vllm.platforms import current_platform
 
