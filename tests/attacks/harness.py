@@ -1,6 +1,6 @@
 """Run the attack corpus against the sandbox, or against no sandbox, and say what got out.
 
-    python tests/attacks/harness.py --tier A|B|none [--as-user] [--only ID ...] [--json]
+    python tests/attacks/harness.py --tier A|A-|B|none [--as-user] [--only ID ...] [--json]
 
 After each attack the same worker must still judge an honest program, so rows name the culprit.
 """
@@ -229,7 +229,7 @@ def run_fenced(options: argparse.Namespace) -> int:
 def main() -> int:
     """Parse the command line; 1 if anything got out, 2 if the harness cannot run."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tier", choices=["A", "B", "none"], default="A")
+    parser.add_argument("--tier", choices=["A", "A-", "B", "none"], default="A")
     parser.add_argument("--as-user", action="store_true", help="needed when called by root")
     parser.add_argument("--only", nargs="+", metavar="ID", default=[])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
