@@ -26,7 +26,7 @@ _LEFT_OUT = (".lock", "journal", "previous", "export", ".*.tmp", ".*.partial")
 
 
 class Gates(NamedTuple):
-    """What a build must keep to; the defaults let everything pass.
+    """What a build must keep to; the defaults let everything pass but a set of no rows.
 
     min_coverage: share of prompts with a correct rollout. max_drop: share of its rows that a step
     may drop (steps that make several rows of one are not asked). max_length_shift: relative change
@@ -48,6 +48,7 @@ def find_failures(run: Path, last: Path | None, gates: Gates) -> list[str]:
     """
     record = read_record(run)
     return [
+        *_emptiness(record),
         *_coverage(record, gates),
         *_drops(record, gates),
         *(_shift(run, last, gates) if last else ()),
@@ -88,6 +89,12 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # a file system without hard links
         shutil.copyfile(source, target)
+
+
+def _emptiness(record: Record) -> Iterator[str]:
+    if record.final is not None and not record.final.rows:
+        last = record.final.name
+        yield f"the set has 0 rows (step {last}), and an empty one never replaces another"
 
 
 def _coverage(record: Record, gates: Gates) -> Iterator[str]:

@@ -96,6 +96,17 @@ class TestBuilds:
         assert (place / "latest").resolve() == before
         assert (place / "build.md").read_text().startswith("# Not published")
 
+    def test_an_empty_set_is_never_published(self, source, capfd) -> None:
+        """A build in which nothing was solved leaves the last set where it is, without any gate."""
+        place = source.with_name("sums")
+        assert main(deploy(source, "--once")) == 0
+        before = (place / "latest").resolve()
+        source.write_text("")
+        add(source, 1_000_000_007)
+        assert main(deploy(source, "--once", "--set", "max_trials=4")) == 1
+        assert "the set has 0 rows" in capfd.readouterr().err
+        assert (place / "latest").resolve() == before
+
     def test_a_deployment_runs_the_recipe_and_publishes(self, source, prefect_server) -> None:
         """Served for a schedule and started by the server, the flow builds and publishes."""
         place = source.with_name("sums")
