@@ -72,13 +72,10 @@ def run(pool: str, tmp_path: Path) -> Callable[..., list[Row]]:
     """Run a recipe on the pool; return its rows, whose funnel adds up and which load again."""
 
     def chosen(recipe: Any, **given: Any) -> list[Row]:
-        import time; t=time.process_time()
         dataset = execute(recipe, {"pool": pool, **given}, Run(tmp_path / "run"))
         rows = Shards.open(tmp_path / "run" / "to_rows").table().to_pylist()
         assert len({row["row_id"] for row in rows}) == len(rows) > 0
         assert dataset.name == "sft" and (dataset / "README.md").is_file()
-        steps = json.loads((tmp_path / "run" / "manifest.json").read_text())["steps"]
-        print('CPU', time.process_time()-t)
         return rows
 
     return chosen

@@ -176,10 +176,13 @@ def test_kmq_rounds_take_what_is_left() -> None:
 
 
 def test_less_of_the_card(store: Any) -> None:
-    """Weights .75 and .25, mean in a task, largest over tasks: row a wins; no gradient, no row."""
+    """Weights .75 and .25, mean in a task, largest over tasks: row a wins.
+
+    A gradient of 0, a row's or a query's, has cosine 0; a row without a gradient has no score.
+    """
     pools = [
-        store([[3, 4, 0, 0], [0, 0, 5, 0], [1, 1, 1, 1], [0, 0, 0, 0]]),
-        store([[4, 3, 0, 0], [0, 0, 0, 2], [2, 0, 0, 0], [1, 0, 0, 0]]),
+        store([[3, 4, 0, 0], [0, 0, 5, 0], [1, 1, 1, 1], [0, 0, 0, 0], [np.nan] * 4]),
+        store([[4, 3, 0, 0], [0, 0, 0, 2], [2, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]),
     ]
     aims = [
         store([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 3]], "wxyz"),
@@ -187,10 +190,17 @@ def test_less_of_the_card(store: Any) -> None:
     ]
     queries = rows("wxyz", task=["s", "s", "t", "t"])
     how = {"steps": pools, "aims": aims, "weights": [0.75, 0.25]}
-    found = choose_by_gradient(rows("abcd"), queries, n=3, **how)
-    assert chosen(found) == "abc" and reasons(found) == {"d": "no_gradient"}
-    assert found.kept["score"].to_pylist()[:3] == pytest.approx([0.7, 0.5, 0.5], abs=1e-6)
+    found = choose_by_gradient(rows("abcde"), queries, n=9, **how)
+    assert chosen(found) == "abcd" and reasons(found) == {"e": "no_gradient"}
+    assert found.kept["score"].to_pylist()[:4] == pytest.approx([0.7, 0.5, 0.5, 0], abs=1e-6)
     assert found.kept["best_task"].to_pylist()[:2] == ["s", "t"]
+    known = [store(np.where(np.arange(4)[:, None] == 1, 0, one.array()), "wxyz") for one in aims]
+    found = choose_by_gradient(rows("abcde"), queries, n=2, **how | {"aims": known})
+    assert chosen(found) == "bc"
+    assert found.kept["score"].to_pylist()[:2] == pytest.approx([0.5, 0.375], abs=1e-6)
+    lost = [store(np.full((4, 4), np.nan), "wxyz")] * 2
+    with pytest.raises(UserError, match="4 of 4 queries have no reply that fits"):
+        choose_by_gradient(rows("abcde"), queries, n=2, **how | {"aims": lost})
 
 
 def test_sftmix_halves_and_partners(store: Any) -> None:
@@ -211,13 +221,20 @@ def test_sftmix_halves_and_partners(store: Any) -> None:
 
 
 def test_references_are_balanced() -> None:
-    """As many reliable as unreliable references are drawn; too few of one kind are refused."""
+    """As many reliable as unreliable references are drawn, none that fills the judge's context."""
     pool = nano_pool(80)
-    drawn = draw_references(pool, label="sound", count=6, seed=1)
-    assert drawn.kept["reliable"].to_pylist() == [True] * 3 + [False] * 3
+    how = {"label": "sound", "count": 6, "judge": "data/nano", "seed": 1}
+    first = draw_references(pool, **how).kept
+    assert first["reliable"].to_pylist() == [True] * 3 + [False] * 3
+    texts = pool["messages"].to_pylist()
+    long = texts[pool["id"].to_pylist().index(first["id"][0].as_py())]
+    long[0]["content"] *= 99
+    drawn = draw_references(pool.set_column(1, pool.schema.field(1), [texts]), **how).kept
+    assert drawn["id"].to_pylist()[:2] == first["id"].to_pylist()[1:3]
+    assert drawn["reliable"].to_pylist() == [True] * 3 + [False] * 3
     sound = pool.filter(pa.array([json.loads(m)["sound"] for m in pool["meta"].to_pylist()]))
     with pytest.raises(UserError, match="is true on 3 and false on 0 references"):
-        draw_references(sound, label="sound", count=6, seed=1)
+        draw_references(sound, **how)
 
 
 def test_reliable_rows_are_above_the_threshold() -> None:
