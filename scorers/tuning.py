@@ -42,8 +42,10 @@ def tune(
 
     A folder that holds the same run's checkpoints is returned as it is. Rows without a reply, and
     those longer than the model reads, are left out and counted in the log. Raises UserError if none
-    is left.
+    is left, and for a run of fewer steps than checkpoints.
     """
+    if schedule.batch < 1:
+        raise UserError(f"batch = {schedule.batch} must be at least 1")
     facts = [identify(locate(model)), rows["id"].to_pylist(), list(schedule), checkpoints]
     done, names = folder / "tuned.json", [str(folder / f"step-{c}") for c in range(checkpoints)]
     if done.is_file() and orjson.loads(done.read_bytes()) == digest(*facts):
@@ -51,6 +53,11 @@ def tune(
     loaded, tokenizer = _copy(model)
     encoded = _encode(loaded, tokenizer, rows, schedule, model)
     batches = list(_batches(encoded, schedule))
+    if not 1 <= checkpoints <= len(batches):
+        raise UserError(
+            f"{checkpoints} checkpoints of a run of {len(batches)} steps: {len(encoded)} rows in "
+            f"batches of {schedule.batch}; take fewer checkpoints, smaller batches or more rows"
+        )
     ends = [round((c + 1) * len(batches) / checkpoints) for c in range(checkpoints)]
     for step in _train(loaded, batches, schedule):
         for name in (n for n, end in zip(names, ends, strict=True) if end == step):

@@ -73,6 +73,8 @@ def warm_up(
     """
     import torch
 
+    if min(lora.rank, lora.batch) < 1:
+        raise UserError(f"rank = {lora.rank}, batch = {lora.batch}: each must be at least 1")
     folder = Path(folder)
     name = identify(locate(model))
     base, tokenizer = open_causal(model)

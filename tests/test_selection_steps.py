@@ -17,7 +17,7 @@ from flows.selection.got_d import choose_by_slope
 from flows.selection.grape import choose_fittest, group_by_prompt
 from flows.selection.ifd import choose_hard
 from flows.selection.kmq import draw_from_clusters
-from flows.selection.kmq_iterative import draw_round
+from flows.selection.kmq_iterative import draw_round, reweigh
 from flows.selection.less import choose_by_gradient
 from flows.selection.meta_ranking import choose_reliable, draw_references
 from flows.selection.rds_plus import take_turns
@@ -154,6 +154,8 @@ def test_got_d_of_the_card(store: Any) -> None:
     assert found.kept["score"].to_pylist() == pytest.approx([-32.9268, -1.0732], abs=1e-3)
     assert chosen(choose_by_slope(rows("abcd"), n=2, contrast=True, **how)) == "ab"
     assert chosen(choose_by_slope(rows("abcd"), n=2, contrast=False, **how | {"parts": 2})) == "dc"
+    whole = choose_by_slope(rows("abcd"), n=9, contrast=False, **how | {"parts": 4})
+    assert chosen(whole) == "dcba"
 
 
 def test_kmq_of_the_card() -> None:
@@ -173,6 +175,21 @@ def test_kmq_rounds_take_what_is_left() -> None:
     two = draw_round(scored, (one.kept,), weights=[0.0, 1.0], n=3, seed=2)
     assert len(chosen(one)) == 4 and not set(chosen(one)) & set(chosen(two))
     assert len(chosen(two)) == 3 and set(chosen(two)) <= set("fghij")
+    none = draw_round(scored, (one.kept, two.kept), weights=[0.0, 1.0], n=0, seed=3)
+    assert chosen(none) == "" and none.kept.schema == one.kept.schema
+
+
+def test_clusters_weigh_by_their_mean_gain() -> None:
+    """Card: mean gains .5, -.5 and 1 of two rows each give the softmax; an unanswered row counts
+    for nothing and an undrawn cluster keeps its share.
+    """
+    gained = rows("abcdefg", cluster=[0, 0, 1, 1, 2, 2, 2], gain=[1.0, 0, 0, -1, 2, 0, None])
+    how = {"mode": "sound", "scale": 1.0}
+    table = reweigh(gained, weights=[1 / 3] * 3, **how).to_pydict()
+    assert table["rows"] == [2, 2, 2] and table["gain"] == [0.5, -0.5, 1.0]
+    assert table["weight"] == pytest.approx([0.331499, 0.121952, 0.546549], abs=1e-6)
+    more = reweigh(gained, weights=[0.25] * 4, **how).to_pydict()
+    assert more["gain"][3] is None and more["weight"][3] == pytest.approx(0.25)
 
 
 def test_less_of_the_card(store: Any) -> None:
@@ -201,6 +218,20 @@ def test_less_of_the_card(store: Any) -> None:
     lost = [store(np.full((4, 4), np.nan), "wxyz")] * 2
     with pytest.raises(UserError, match="4 of 4 queries have no reply that fits"):
         choose_by_gradient(rows("abcde"), queries, n=2, **how | {"aims": lost})
+
+
+def test_less_first_order_of_the_card(store: Any) -> None:
+    """Card D: cosines of three rows' gradients with a query's; E: copies tie, length is nothing."""
+    pool = store([[-2, 0], [0, 0.75], [0, 0], [0, 7.5], [-2, 0]])
+    how = {"aims": [store([[-1, -2]], "q")], "weights": [1.0]}
+    queries = rows("q", task=["t"])
+    found = choose_by_gradient(rows("abcde"), queries, n=9, steps=[pool], **how)
+    assert chosen(found) == "aecbd"
+    said = [0.447214, 0.447214, 0, -0.894427, -0.894427]
+    assert found.kept["score"].to_pylist() == pytest.approx(said, abs=1e-6)
+    turned = store(pool.array()[::-1], "edcba")
+    again = choose_by_gradient(rows("edcba"), queries, n=9, steps=[turned], **how)
+    assert chosen(again) == "aecbd"
 
 
 def test_sftmix_halves_and_partners(store: Any) -> None:

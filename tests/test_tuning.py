@@ -39,6 +39,16 @@ def test_rows_without_a_reply_cannot_be_tuned_on(tmp_path: Path) -> None:
         tune(NANO, asked, tmp_path, Schedule())
 
 
+def test_checkpoints_need_a_step_each(tmp_path: Path) -> None:
+    """More checkpoints than steps, no epoch and empty batches are refused before any step."""
+    rows = nano_queries(6)
+    for schedule in (Schedule(batch=2), Schedule(epochs=0)):
+        with pytest.raises(UserError, match=r"4 checkpoints of a run of \d steps"):
+            tune(NANO, rows, tmp_path, schedule, checkpoints=4)
+    with pytest.raises(UserError, match="batch = 0"):
+        tune(NANO, rows, tmp_path, Schedule(batch=0))
+
+
 def test_labels_know_no_batch() -> None:
     """A conversation's logits do not depend on its neighbours; an empty or too long one is NaN."""
     texts = ["Which digit?", "a longer question about digits " * 8, "", "x " * 2000]

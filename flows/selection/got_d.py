@@ -50,12 +50,12 @@ def choose_by_slope(
     slopes, solved = np.full(len(ids), np.nan), np.full(len(ids), np.nan)
     for share in apportion(min(n, int(usable.sum())), np.ones(parts)).tolist():
         left = np.flatnonzero(usable & ~np.isin(np.arange(len(ids)), taken))
-        if share == 0 or len(left) < 2:
+        if share == 0:
             break
         found = solve_transport(held[left], aim, epsilon=epsilon)
-        own = calibrate(found.f)
+        own = calibrate(found.f) if len(left) > 1 else np.zeros(1)  # its mass has nowhere to go
         # Equal rows differ in the last bits; they must tie.
-        tied = np.round(own / np.abs(own).max(), 9)
+        tied = np.round(own / (np.abs(own).max() or 1.0), 9)
         best = left[top_k(tied, share, ids=[ids[i] for i in left], largest=contrast)]
         slopes[left], solved[best] = own, found.distance
         taken += best.tolist()

@@ -113,6 +113,8 @@ def reweigh(
 
 def learn(rows: Shards, model: str, schedule: Schedule, max_tokens: int, round_: int) -> Shards:
     """Tune on the rows drawn so far, let the model answer them, and return each row's gain."""
+    if not rows.rows:
+        raise UserError(f"no row is drawn by round {round_}: none has a quality and a vector")
     folder = active_run().folder / "models" / f"round_{round_}"
     [tuned] = tune(model, rows.table(), folder, schedule)
     prompts = asked_of(rows, into=f"prompts_{round_}")
