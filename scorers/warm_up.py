@@ -85,8 +85,8 @@ def warm_up(
     rates = learning_rates(steps, peak=lora.learning_rate, share=lora.warm_up_share, mode=mode)
     if not rates.any():
         raise UserError(
-            f"a warm-up on {len(encoded)} rows in batches of {lora.batch} is {steps} step, at a "
-            "learning rate of 0; give it more rows or epochs, or smaller batches"
+            f"a warm-up of {steps} steps ({len(encoded)} rows in batches of {lora.batch}) has a "
+            "learning rate of 0 throughout; give it a rate, more rows or smaller batches"
         )
     with lock_folder(folder), torch.random.fork_rng():
         _claim(folder, key)

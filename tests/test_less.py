@@ -161,7 +161,7 @@ def test_rows_without_a_reply_have_no_gradient(warm: list[Checkpoint]) -> None:
     beside = warm[0].folder.parent.parent / "none"
     with pytest.raises(UserError, match="none of the 1 rows has a reply"):
         warm_up(rows.slice(1, 1), NANO, beside, lora=SMALL)
-    with pytest.raises(UserError, match="a warm-up on 1 rows in batches of 4 is 1 step"):
+    with pytest.raises(UserError, match=r"a warm-up of 1 steps \(1 rows in batches of 4\)"):
         warm_up(rows.slice(0, 1), NANO, beside, lora=SMALL._replace(epochs=1))
 
 

@@ -119,6 +119,9 @@ def test_ifd_of_the_card(store: Any) -> None:
     assert chosen(choose_hard(rows("abcd"), score="ic", **how)) == "bdac"
     with pytest.raises(UserError, match="less than 1 row"):
         choose_hard(rows("abcd"), score="cherry", **(how | {"share": 0.1}))
+    unasked = how | {"asked": losses(store, [3, 2], [1, 1, 1], [], [1.5, 0.5])}
+    found = choose_hard(rows("abcd"), score="cherry", **unasked)
+    assert chosen(found) == "ad" and reasons(found) == {"b": "above_1", "c": "no_prompt"}
     apart = store(np.eye(4))
     assert len(chosen(choose_hard(rows("abcd"), score="ic", **(how | {"vectors": apart})))) == 4
 

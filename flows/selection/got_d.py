@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
+from pipeline.errors import UserError
 from pipeline.schema import Sifted
 from pipeline.selection.transport import calibrate, solve_transport
 from pipeline.selectors import apportion, top_k
@@ -83,6 +84,8 @@ def got_d(
 
     epsilon: the regularisation in units of the cost (squared distance); null: 5 % of its mean.
     """
+    if parts < 1:
+        raise UserError(f"parts = {parts} must be at least 1")
     rows = load_pool(pool, columns, subset, split, limit, seed)
     aims = load_pool(queries, query_columns, seed=seed, aim=True, into="queries")
     reader = text_encoder(encoder)

@@ -103,13 +103,13 @@ def draw_references(rows: pa.Table, *, label: str, count: int, judge: str, seed:
     luck = chances(rows["id"].to_pylist(), len(rows), seed)
     order = np.argsort(luck, kind="stable").tolist()
     sides = [
-        _short(rows, [i for i in order if flags[i] is side], -(-count // 2), judge)
+        _short(rows, [i for i in order if flags[i] is side], max(1, -(-count // 2)), judge)
         for side in (True, False)
     ]
-    if min(map(len, sides)) < count // 2 or not sides[0]:
+    if min(map(len, sides)) < (least := max(1, count // 2)):
         raise UserError(
             f"column '{label}' is true on {len(sides[0])} and false on {len(sides[1])} references "
-            f"that fit '{judge}'; give {count // 2} or more of each (label=NAME names the column)"
+            f"that fit '{judge}'; give {least} or more of each (label=NAME names the column)"
         )
     chosen = [*sides[0], *sides[1]]
     drawn = rows.take(chosen).append_column("reliable", pa.array([flags[i] for i in chosen]))
