@@ -170,8 +170,11 @@ def kmq_iterative(
 
     scale: of a gain in the softmax, in nats a token; smaller moves the weights more.
     """
-    if rounds < 1 or clusters < 1:
-        raise UserError(f"rounds = {rounds} and clusters = {clusters}: each must be at least 1")
+    if rounds < 1 or clusters < 1 or scale <= 0:
+        raise UserError(
+            f"rounds = {rounds} and clusters = {clusters} must be at least 1, scale = {scale} "
+            "above 0"
+        )
     rows = load_pool(pool, columns, subset, split, limit, seed)
     scores = rate(rows, column, complexity, quality)
     reader = text_encoder(encoder)
