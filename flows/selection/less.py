@@ -96,7 +96,8 @@ def _by_task(
 
 def _directions(gradients: np.ndarray) -> np.ndarray:
     """Scale rows for `cosines`; a gradient of 0 points nowhere and has cosine 0 with any other."""
-    grid, zero = unit_grid(gradients), ~gradients.any(axis=1)  # NaN is not 0
+    zero: np.ndarray = (gradients == 0).all(axis=1)
+    grid = unit_grid(gradients)
     if zero.any():
         _log.warning("%d of %d gradients are 0; their cosines are 0", zero.sum(), len(zero))
     grid[zero] = 0
