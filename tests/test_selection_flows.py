@@ -97,6 +97,10 @@ def test_less(run: Callable[..., list[Row]], queries: str, tmp_path: Path) -> No
         "no_gradient": 1,
         "not_chosen": 18,
     }
+    found = [*tmp_path.rglob("*.npy"), *tmp_path.rglob("*.safetensors")]
+    made = {file: file.stat().st_mtime_ns for file in found}
+    assert run(less, **how) == rows and len(made) == 4  # vectors of both sides, weights, moments
+    assert all(file.stat().st_mtime_ns == when for file, when in made.items())
 
 
 def test_kmq_iterative(run: Callable[..., list[Row]], tmp_path: Path) -> None:
@@ -179,7 +183,10 @@ def test_choosing_five(
     assert sum(found.values()) == 20 and (dropped is None or found == dropped)
 
 
-def test_grape(run: Callable[..., list[Row]]) -> None:
+def test_grape(run: Callable[..., list[Row]], tmp_path: Path) -> None:
     """Prompts with a sound and a wrong reply keep one of them, those with one reply none."""
     rows = run(grape)
-    assert all(row["score"] < 0 for row in rows)
+    asked = {json.dumps(row["messages"][:-1]) for row in rows}
+    dropped = Shards.open(tmp_path / "run" / "select").lineage["dropped"]
+    assert len(asked) == len(rows) == dropped["less_likely"]
+    assert dropped["one_reply"] + dropped.get("no_loss", 0) == 25 - 2 * len(rows)
