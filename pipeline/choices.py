@@ -117,7 +117,8 @@ def choices(
         "score": pa.array(values[listed], pa.float64(), mask=~np.isfinite(values[listed])),
         "reason": pa.array(why[listed].tolist(), pa.string()),
     }
-    said_of = {k: pa.array([v[i] for i in listed], from_pandas=True) for k, v in said.items()}
+    # Taken of the whole, so that a column has its type where no row is listed too.
+    said_of = {k: pa.array(v, from_pandas=True).take(pa.array(listed)) for k, v in said.items()}
     left = len(ids) - len(listed)
     return Sifted(pa.table(table | said_of), {NOT_CHOSEN: left} if left else {})
 

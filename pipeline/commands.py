@@ -104,6 +104,7 @@ def select(chosen: argparse.Namespace) -> None:
     from pipeline import selecting
     from pipeline.catalog import read_settings
     from pipeline.reporting.show import summarise
+    from pipeline.shards import Shards
     from pipeline.steps import Run
 
     given = read_settings(chosen.set) | {"pool": chosen.pool}
@@ -120,6 +121,12 @@ def select(chosen: argparse.Namespace) -> None:
     for dataset in sorted((chosen.out / "dataset").glob("*")):
         _print_rows(dataset, chosen.rows)
     print(summarise(chosen.out))
+    if chosen.n and (rows := Shards.open(chosen.out / "to_rows").rows) < chosen.n:
+        print(
+            f"{rows} of the {chosen.n} rows asked for could be chosen; the funnel above says why "
+            "the others were left out",
+            file=sys.stderr,
+        )
 
 
 def preview(chosen: argparse.Namespace) -> None:

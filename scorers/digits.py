@@ -80,7 +80,7 @@ def evol(
 
 
 def _ask(template: str, prompt: str, reply: str) -> Turns:
-    row = {"id": "", "messages": [{"role": "user", "content": prompt}], "reply": reply}
+    row = {"id": "of a rater", "messages": [{"role": "user", "content": prompt}], "reply": reply}
     return [{"role": role, "content": text} for role, text in render(template, row).messages]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from pipeline.engines.checkpoint import identify, locate
+from pipeline.engines.checkpoint import identify, locate, without_bars
 from pipeline.vectors import Identity
 from scorers.conversations import COLUMNS, turns_of
 from scorers.features import Encoder
@@ -92,7 +92,9 @@ def _load(what: str) -> Any:
     folder = locate(what)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # Half precision would make the sums depend on the batch.
-    return SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": torch.float32})
+    kind = {"dtype": torch.float32}
+    with without_bars():
+        return SentenceTransformer(str(folder), device=device, model_kwargs=kind)
 
 
 def _log_cut(loaded: Any, texts: Sequence[str]) -> None:

@@ -50,6 +50,8 @@ def project(vectors: np.ndarray, width: int, *, seed: int = 0) -> np.ndarray:
     Row i is the output of Philox at a counter that depends on i and width alone, so the matrix is
     made some rows at a time and never held. One pass over it serves all n rows: give many.
     """
+    if width < 1:
+        raise UserError(f"width = {width} of projected gradients must be at least 1")
     vectors = np.asarray(vectors, dtype=np.float32)
     projected = np.zeros((len(vectors), width))
     draws = -(-width // 256)  # Philox makes 256 bits a count

@@ -42,7 +42,7 @@ def _encode(tokenizer: Any, turns: Turns, limit: int) -> list[int]:
     if not any(turn["content"].strip() for turn in turns):
         return []
     text = tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
     return ids if len(ids) <= limit else []
 
 

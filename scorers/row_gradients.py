@@ -19,7 +19,8 @@ from pipeline.vectors import Identity
 from scorers.conversations import COLUMNS, Encoded, encode_turns, template_name, turns_of
 from scorers.features import Encoder
 from scorers.gradients import adam_step, project
-from scorers.warm_up import Checkpoint, checkpoint_identity, load_checkpoint, reply_losses
+from scorers.reply_loss import reply_losses
+from scorers.warm_up import Checkpoint, checkpoint_identity, load_checkpoint
 
 _log = logging.getLogger(__name__)
 _TINY = 1e-12

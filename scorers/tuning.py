@@ -13,13 +13,14 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from pipeline.engines.checkpoint import identify, locate
-from pipeline.engines.forward import context_of, load_causal, pad
+from pipeline.engines.checkpoint import identify, locate, without_bars
+from pipeline.engines.forward import context_of, load_causal
 from pipeline.errors import UserError
 from pipeline.files import write_file
 from pipeline.schema import canonical, digest
 from pipeline.selection.eligibility import chances
 from scorers.conversations import COLUMNS, Encoded, encode_turns, turns_of
+from scorers.reply_loss import add_gradient
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ def tune(
 
     A folder that holds the same run's checkpoints is returned as it is. Rows without a reply, and
     those longer than the model reads, are left out and counted in the log. Raises UserError if none
-    is left.
+    is left, and for a run of fewer steps than checkpoints.
     """
+    if schedule.batch < 1:
+        raise UserError(f"batch = {schedule.batch} must be at least 1")
     facts = [identify(locate(model)), rows["id"].to_pylist(), list(schedule), checkpoints]
     done, names = folder / "tuned.json", [str(folder / f"step-{c}") for c in range(checkpoints)]
     if done.is_file() and orjson.loads(done.read_bytes()) == digest(*facts):
@@ -50,10 +53,16 @@ def tune(
     loaded, tokenizer = _copy(model)
     encoded = _encode(loaded, tokenizer, rows, schedule, model)
     batches = list(_batches(encoded, schedule))
+    if not 1 <= checkpoints <= len(batches):
+        raise UserError(
+            f"{checkpoints} checkpoints of a run of {len(batches)} steps: {len(encoded)} rows in "
+            f"batches of {schedule.batch}; take fewer checkpoints, smaller batches or more rows"
+        )
     ends = [round((c + 1) * len(batches) / checkpoints) for c in range(checkpoints)]
     for step in _train(loaded, batches, schedule):
         for name in (n for n, end in zip(names, ends, strict=True) if end == step):
-            loaded.save_pretrained(name)
+            with without_bars():
+                loaded.save_pretrained(name)
             tokenizer.save_pretrained(name)
     write_file(done, canonical(digest(*facts)))
     return names
@@ -106,21 +115,8 @@ def _train(loaded: Any, batches: Sequence[Sequence[Encoded]], schedule: Schedule
     for step, batch in enumerate(batches, 1):
         factor = min(step / warm, (len(batches) - step + 1) / max(1, len(batches) - warm + 1))
         optimiser.param_groups[0]["lr"] = schedule.rate * factor
-        loss = _loss(loaded, batch)
-        loss.backward()
+        add_gradient(loaded, batch, over="tokens")
         torch.nn.utils.clip_grad_norm_(loaded.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         yield step
-
-
-def _loss(loaded: Any, batch: Sequence[Encoded]) -> Any:
-    import torch
-
-    ids, mask = pad([one.tokens for one in batch], loaded.device)
-    wanted = torch.zeros_like(mask, dtype=torch.bool)
-    for line, one in zip(wanted, batch, strict=True):
-        line[1 : len(one.counted)] = torch.from_numpy(one.counted[1:])
-    logits = loaded(input_ids=ids, attention_mask=mask).logits[:, :-1]
-    chosen = logits.float()[wanted[:, 1:]]
-    return torch.nn.functional.cross_entropy(chosen, ids[wanted])

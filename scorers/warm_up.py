@@ -20,14 +20,14 @@ import orjson
 import pyarrow as pa
 
 from pipeline.engines.checkpoint import identify, locate
-from pipeline.engines.forward import context_of, micro_batches, open_causal, pad
+from pipeline.engines.forward import context_of, open_causal
 from pipeline.errors import UserError
 from pipeline.files import lock_folder, write_file
 from pipeline.schema import canonical, digest
 from scorers.conversations import Encoded, encode_turns, template_name, turns_of
+from scorers.reply_loss import add_gradient
 
 _log = logging.getLogger(__name__)
-_TOKENS_AT_ONCE = 4096
 
 Mode = Literal["code", "paper"]
 
@@ -73,16 +73,23 @@ def warm_up(
     """
     import torch
 
+    if min(lora.rank, lora.batch) < 1:
+        raise UserError(f"rank = {lora.rank}, batch = {lora.batch}: each must be at least 1")
     folder = Path(folder)
     name = identify(locate(model))
     base, tokenizer = open_causal(model)
     encoded = _replies(rows, tokenizer, template, min(max_length, context_of(base)))
     layout = template_name(tokenizer, template, "replies")
     key = digest(name, lora._asdict(), mode, layout, seed, [one.tokens for one in encoded])
+    steps = lora.epochs * math.ceil(len(encoded) / lora.batch)
+    rates = learning_rates(steps, peak=lora.learning_rate, share=lora.warm_up_share, mode=mode)
+    if not rates.any():
+        raise UserError(
+            f"a warm-up of {steps} steps ({len(encoded)} rows in batches of {lora.batch}) has a "
+            "learning rate of 0 throughout; give it a rate, more rows or smaller batches"
+        )
     with lock_folder(folder), torch.random.fork_rng():
         _claim(folder, key)
-        steps = lora.epochs * math.ceil(len(encoded) / lora.batch)
-        rates = learning_rates(steps, peak=lora.learning_rate, share=lora.warm_up_share, mode=mode)
         tuned = _adapted(base, lora, seed)
         optimizer = torch.optim.AdamW([p for _, p in _trained(tuned)], weight_decay=0.0)
         done = [_restore(folder, e, tuned, optimizer) for e in range(1, lora.epochs + 1)]
@@ -149,20 +156,6 @@ def checkpoint_identity(folder: str | Path) -> tuple[str, str]:
     return name, f"{base}+lora-{own}"
 
 
-def reply_losses(model: Any, rows: Sequence[Encoded]) -> Any:
-    """Return the mean loss of each row's counted tokens, a float32 tensor [n] with its graph."""
-    import torch
-
-    ids, mask = pad([row.tokens for row in rows], model.device)
-    counted = torch.zeros(ids.shape, dtype=torch.float32)
-    for line, row in zip(counted, rows, strict=True):
-        line[: len(row.counted)] = torch.from_numpy(row.counted)
-    counted = counted[:, 1:].to(model.device)
-    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-    return (losses * counted).sum(dim=1) / counted.sum(dim=1)
-
-
 def _replies(rows: pa.Table, tokenizer: Any, template: str | None, limit: int) -> list[Encoded]:
     encoded = [
         encode_turns(tokenizer, turns_of(row), part="replies", limit=limit, template=template)
@@ -221,9 +214,7 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = float(rate)
         optimizer.zero_grad()
-        for part in micro_batches([one.tokens for one in chosen], _TOKENS_AT_ONCE):
-            losses = reply_losses(model, [chosen[i] for i in part])
-            (losses.sum() / len(chosen)).backward()
+        add_gradient(model, chosen, over="rows")
         optimizer.step()
 
 

@@ -13,6 +13,7 @@ from pipeline.shards import Shards
 from scorers.conversations import encode_turns
 from scorers.features import features
 from scorers.gradients import project
+from scorers.reply_loss import reply_losses
 from scorers.row_gradients import gradient_encoder, row_gradients
 from scorers.warm_up import (
     Checkpoint,
@@ -20,7 +21,6 @@ from scorers.warm_up import (
     checkpoint_weights,
     learning_rates,
     load_checkpoint,
-    reply_losses,
     warm_up,
 )
 from tests.test_hidden_states import NANO, conversations
@@ -158,8 +158,11 @@ def test_rows_without_a_reply_have_no_gradient(warm: list[Checkpoint]) -> None:
     assert np.isnan(found).all(axis=1).tolist() == [False, True, False]
     cut = gradient_encoder(warm[0], side="pool", width=64, max_length=5).encode(rows)
     assert np.isnan(cut).all()
+    beside = warm[0].folder.parent.parent / "none"
     with pytest.raises(UserError, match="none of the 1 rows has a reply"):
-        warm_up(rows.slice(1, 1), NANO, warm[0].folder.parent.parent / "none", lora=SMALL)
+        warm_up(rows.slice(1, 1), NANO, beside, lora=SMALL)
+    with pytest.raises(UserError, match=r"a warm-up of 1 steps \(1 rows in batches of 4\)"):
+        warm_up(rows.slice(0, 1), NANO, beside, lora=SMALL._replace(epochs=1))
 
 
 def test_less_end_to_end(warm: list[Checkpoint], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import scorers
 from pipeline.nano_world import code_tasks, word_problems
 from pipeline.schema import WORDS, Case
 from scorers.answers import answers
-from scorers.digits import evol_score, expected_digit
+from scorers.digits import evol, evol_score, expected_digit
 from scorers.embeddings import text_encoder
 from scorers.gradients import adam_step, project
 from scorers.hidden_states import hidden_encoder
@@ -62,15 +62,21 @@ VERIFIERS = {
 }
 
 
-def test_every_verifier_is_in_the_suite() -> None:
-    """A function of `scorers` that is marked and takes cases has some above."""
+def marked(takes: Any) -> set[str]:
+    """The functions of `scorers` that say what they need and take such an argument."""
     found = set()
     for module in pkgutil.iter_modules(scorers.__path__, "scorers."):
         for name, value in vars(importlib.import_module(module.name)).items():
-            marked = callable(value) and isinstance(getattr(value, "needs", None), tuple)
-            if marked and Sequence[Case] in value.__annotations__.values():
+            says = callable(value) and isinstance(getattr(value, "needs", None), tuple)
+            if says and takes in value.__annotations__.values():
                 found.add(name)
-    assert found == set(VERIFIERS)
+    return found
+
+
+def test_every_scorer_is_in_the_suite() -> None:
+    """A function of `scorers` that is marked and takes cases or rows has some here."""
+    assert marked(Sequence[Case]) == set(VERIFIERS)
+    assert marked(pa.Table) == {"evol"} <= set(SCORES)
 
 
 @pytest.mark.parametrize("graded", VERIFIERS.values(), ids=VERIFIERS)
@@ -98,6 +104,12 @@ def lists(rows: pa.Table, shift: float = 0.0) -> np.ndarray:
     return np.array(made, dtype=np.float64).reshape(-1, 6)
 
 
+RATERS = {
+    "complexity": NANO,
+    "quality": NANO,
+    "ask_complexity": "Rate the request: {{ prompt }}",
+    "ask_quality": "Rate the reply to {{ prompt }}: {{ reply }}",
+}
 SCORES: dict[str, Score] = {
     "perplexity": lambda rows: np.exp(mean_loss(losses(rows))),
     "ifd": lambda rows: ifd(losses(rows), losses(rows, "reply_after_header")),
@@ -110,6 +122,7 @@ SCORES: dict[str, Score] = {
     "color": lambda rows: color(losses(rows, "reply_alone"), losses(rows)),
     "confidence": lambda rows: confidence([losses(rows), losses(rows, "replies")]),
     "expected_digit": lambda rows: expected_digit(lists(rows)),
+    "evol": lambda rows: evol(rows, **RATERS).to_numpy(zero_copy_only=False),
     "evol_score": lambda rows: evol_score(lists(rows).tolist(), lists(rows, 1).tolist()),
     "text_encoder": lambda rows: text_encoder(NANO).encode(rows),
     "hidden_encoder": lambda rows: hidden_encoder(NANO).encode(rows),
@@ -129,7 +142,7 @@ def rows() -> pa.Table:
 @pytest.fixture(scope="module")
 def less(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Score]]:
     """Gradients of both sides at a real checkpoint."""
-    small = Lora(rank=2, alpha=4, epochs=1, batch=4, learning_rate=1e-3)
+    small = Lora(rank=2, alpha=4, epochs=1, batch=2, learning_rate=1e-3)
     folder = tmp_path_factory.mktemp("less")
     (checkpoint,) = warm_up(conversations(4), NANO, folder, lora=small)
     yield {

@@ -50,6 +50,14 @@ class TestSelect:
         assert main(["export", str(out), "--to", "trl"]) == 0
         assert main(["check", str(out / "export/trl-sft")]) == 0
 
+    def test_fewer_than_asked_for_is_said(self, pool: Path, tmp_path: Path, capsys) -> None:
+        """Asked for more rows than there are, all come and the command says that they are fewer."""
+        words = ["select", "baseline", "--pool", str(pool), *flags("limit=5"), "--n", "9"]
+        assert main([*words, "--out", str(tmp_path / "o")]) == 0
+        assert "5 of the 9 rows asked for could be chosen" in capsys.readouterr().err
+        assert main([*words[:-1], "5", "--out", str(tmp_path / "p")]) == 0
+        assert "asked for" not in capsys.readouterr().err
+
     def test_methods_side_by_side(self, pool: Path, tmp_path: Path, capsys) -> None:
         """Two methods on one pool are told and drawn; a setting may be one method's alone."""
         out = tmp_path / "both"

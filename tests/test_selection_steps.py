@@ -17,7 +17,7 @@ from flows.selection.got_d import choose_by_slope
 from flows.selection.grape import choose_fittest, group_by_prompt
 from flows.selection.ifd import choose_hard
 from flows.selection.kmq import draw_from_clusters
-from flows.selection.kmq_iterative import draw_round
+from flows.selection.kmq_iterative import draw_round, reweigh
 from flows.selection.less import choose_by_gradient
 from flows.selection.meta_ranking import choose_reliable, draw_references
 from flows.selection.rds_plus import take_turns
@@ -119,6 +119,9 @@ def test_ifd_of_the_card(store: Any) -> None:
     assert chosen(choose_hard(rows("abcd"), score="ic", **how)) == "bdac"
     with pytest.raises(UserError, match="less than 1 row"):
         choose_hard(rows("abcd"), score="cherry", **(how | {"share": 0.1}))
+    unasked = how | {"asked": losses(store, [3, 2], [1, 1, 1], [], [1.5, 0.5])}
+    found = choose_hard(rows("abcd"), score="cherry", **unasked)
+    assert chosen(found) == "ad" and reasons(found) == {"b": "above_1", "c": "no_prompt"}
     apart = store(np.eye(4))
     assert len(chosen(choose_hard(rows("abcd"), score="ic", **(how | {"vectors": apart})))) == 4
 
@@ -154,6 +157,8 @@ def test_got_d_of_the_card(store: Any) -> None:
     assert found.kept["score"].to_pylist() == pytest.approx([-32.9268, -1.0732], abs=1e-3)
     assert chosen(choose_by_slope(rows("abcd"), n=2, contrast=True, **how)) == "ab"
     assert chosen(choose_by_slope(rows("abcd"), n=2, contrast=False, **how | {"parts": 2})) == "dc"
+    whole = choose_by_slope(rows("abcd"), n=9, contrast=False, **how | {"parts": 4})
+    assert chosen(whole) == "dcba"
 
 
 def test_kmq_of_the_card() -> None:
@@ -173,13 +178,31 @@ def test_kmq_rounds_take_what_is_left() -> None:
     two = draw_round(scored, (one.kept,), weights=[0.0, 1.0], n=3, seed=2)
     assert len(chosen(one)) == 4 and not set(chosen(one)) & set(chosen(two))
     assert len(chosen(two)) == 3 and set(chosen(two)) <= set("fghij")
+    none = draw_round(scored, (one.kept, two.kept), weights=[0.0, 1.0], n=0, seed=3)
+    assert chosen(none) == "" and none.kept.schema == one.kept.schema
+
+
+def test_clusters_weigh_by_their_mean_gain() -> None:
+    """Card: mean gains .5, -.5 and 1 of two rows each give the softmax; an unanswered row counts
+    for nothing and an undrawn cluster keeps its share.
+    """
+    gained = rows("abcdefg", cluster=[0, 0, 1, 1, 2, 2, 2], gain=[1.0, 0, 0, -1, 2, 0, None])
+    how = {"mode": "sound", "scale": 1.0}
+    table = reweigh(gained, weights=[1 / 3] * 3, **how).to_pydict()
+    assert table["rows"] == [2, 2, 2] and table["gain"] == [0.5, -0.5, 1.0]
+    assert table["weight"] == pytest.approx([0.331499, 0.121952, 0.546549], abs=1e-6)
+    more = reweigh(gained, weights=[0.25] * 4, **how).to_pydict()
+    assert more["gain"][3] is None and more["weight"][3] == pytest.approx(0.25)
 
 
 def test_less_of_the_card(store: Any) -> None:
-    """Weights .75 and .25, mean in a task, largest over tasks: row a wins; no gradient, no row."""
+    """Weights .75 and .25, mean in a task, largest over tasks: row a wins.
+
+    A gradient of 0, a row's or a query's, has cosine 0; a row without a gradient has no score.
+    """
     pools = [
-        store([[3, 4, 0, 0], [0, 0, 5, 0], [1, 1, 1, 1], [0, 0, 0, 0]]),
-        store([[4, 3, 0, 0], [0, 0, 0, 2], [2, 0, 0, 0], [1, 0, 0, 0]]),
+        store([[3, 4, 0, 0], [0, 0, 5, 0], [1, 1, 1, 1], [0, 0, 0, 0], [np.nan] * 4]),
+        store([[4, 3, 0, 0], [0, 0, 0, 2], [2, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]),
     ]
     aims = [
         store([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 3]], "wxyz"),
@@ -187,10 +210,31 @@ def test_less_of_the_card(store: Any) -> None:
     ]
     queries = rows("wxyz", task=["s", "s", "t", "t"])
     how = {"steps": pools, "aims": aims, "weights": [0.75, 0.25]}
-    found = choose_by_gradient(rows("abcd"), queries, n=3, **how)
-    assert chosen(found) == "abc" and reasons(found) == {"d": "no_gradient"}
-    assert found.kept["score"].to_pylist()[:3] == pytest.approx([0.7, 0.5, 0.5], abs=1e-6)
+    found = choose_by_gradient(rows("abcde"), queries, n=9, **how)
+    assert chosen(found) == "abcd" and reasons(found) == {"e": "no_gradient"}
+    assert found.kept["score"].to_pylist()[:4] == pytest.approx([0.7, 0.5, 0.5, 0], abs=1e-6)
     assert found.kept["best_task"].to_pylist()[:2] == ["s", "t"]
+    known = [store(np.where(np.arange(4)[:, None] == 1, 0, one.array()), "wxyz") for one in aims]
+    found = choose_by_gradient(rows("abcde"), queries, n=2, **how | {"aims": known})
+    assert chosen(found) == "bc"
+    assert found.kept["score"].to_pylist()[:2] == pytest.approx([0.5, 0.375], abs=1e-6)
+    lost = [store(np.full((4, 4), np.nan), "wxyz")] * 2
+    with pytest.raises(UserError, match="4 of 4 queries have no reply that fits"):
+        choose_by_gradient(rows("abcde"), queries, n=2, **how | {"aims": lost})
+
+
+def test_less_first_order_of_the_card(store: Any) -> None:
+    """Card D: cosines of three rows' gradients with a query's; E: copies tie, length is nothing."""
+    pool = store([[-2, 0], [0, 0.75], [0, 0], [0, 7.5], [-2, 0]])
+    how = {"aims": [store([[-1, -2]], "q")], "weights": [1.0]}
+    queries = rows("q", task=["t"])
+    found = choose_by_gradient(rows("abcde"), queries, n=9, steps=[pool], **how)
+    assert chosen(found) == "aecbd"
+    said = [0.447214, 0.447214, 0, -0.894427, -0.894427]
+    assert found.kept["score"].to_pylist() == pytest.approx(said, abs=1e-6)
+    turned = store(pool.array()[::-1], "edcba")
+    again = choose_by_gradient(rows("edcba"), queries, n=9, steps=[turned], **how)
+    assert chosen(again) == "aecbd"
 
 
 def test_sftmix_halves_and_partners(store: Any) -> None:
@@ -211,13 +255,20 @@ def test_sftmix_halves_and_partners(store: Any) -> None:
 
 
 def test_references_are_balanced() -> None:
-    """As many reliable as unreliable references are drawn; too few of one kind are refused."""
+    """As many reliable as unreliable references are drawn, none that fills the judge's context."""
     pool = nano_pool(80)
-    drawn = draw_references(pool, label="sound", count=6, seed=1)
-    assert drawn.kept["reliable"].to_pylist() == [True] * 3 + [False] * 3
+    how = {"label": "sound", "count": 6, "judge": "data/nano", "seed": 1}
+    first = draw_references(pool, **how).kept
+    assert first["reliable"].to_pylist() == [True] * 3 + [False] * 3
+    texts = pool["messages"].to_pylist()
+    long = texts[pool["id"].to_pylist().index(first["id"][0].as_py())]
+    long[0]["content"] *= 99
+    drawn = draw_references(pool.set_column(1, pool.schema.field(1), [texts]), **how).kept
+    assert drawn["id"].to_pylist()[:2] == first["id"].to_pylist()[1:3]
+    assert drawn["reliable"].to_pylist() == [True] * 3 + [False] * 3
     sound = pool.filter(pa.array([json.loads(m)["sound"] for m in pool["meta"].to_pylist()]))
     with pytest.raises(UserError, match="is true on 3 and false on 0 references"):
-        draw_references(sound, label="sound", count=6, seed=1)
+        draw_references(sound, **how)
 
 
 def test_reliable_rows_are_above_the_threshold() -> None:

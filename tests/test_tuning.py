@@ -1,10 +1,12 @@
 """Short tuning runs and label logits with the built-in model."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.engines.forward import open_causal
 from pipeline.errors import UserError
 from pipeline.nano_pool import nano_pool, nano_queries
 from scorers.digits import evol
@@ -37,6 +39,34 @@ def test_rows_without_a_reply_cannot_be_tuned_on(tmp_path: Path) -> None:
     asked = rows.append_column("prompt", rows["id"])
     with pytest.raises(UserError, match="none of 8 rows"):
         tune(NANO, asked, tmp_path, Schedule())
+
+
+def test_checkpoints_need_a_step_each(tmp_path: Path) -> None:
+    """More checkpoints than steps, no epoch and empty batches are refused before any step."""
+    rows = nano_queries(6)
+    for schedule in (Schedule(batch=2), Schedule(epochs=0)):
+        with pytest.raises(UserError, match=r"4 checkpoints of a run of \d steps"):
+            tune(NANO, rows, tmp_path, schedule, checkpoints=4)
+    with pytest.raises(UserError, match="batch = 0"):
+        tune(NANO, rows, tmp_path, Schedule(batch=0))
+
+
+def test_transformers_draws_no_bars(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Loading, tuning and saving write nothing to the terminal; bars stay as they were.
+
+    Without that block the same calls draw some.
+    """
+    from transformers.utils import logging as shown
+
+    shown.enable_progress_bar()
+    open_causal(NANO)
+    tune(NANO, nano_queries(6), tmp_path, Schedule())
+    said = capfd.readouterr()
+    assert "%|" not in said.err + said.out and shown.is_progress_bar_enabled()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.engines.forward.without_bars", nullcontext)
+        open_causal(NANO)
+    assert "Loading weights: 100%|" in capfd.readouterr().err
 
 
 def test_labels_know_no_batch() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
+from pipeline.errors import UserError
 from pipeline.schema import Sifted
 from pipeline.selection.transport import calibrate, solve_transport
 from pipeline.selectors import apportion, top_k
@@ -50,12 +51,12 @@ def choose_by_slope(
     slopes, solved = np.full(len(ids), np.nan), np.full(len(ids), np.nan)
     for share in apportion(min(n, int(usable.sum())), np.ones(parts)).tolist():
         left = np.flatnonzero(usable & ~np.isin(np.arange(len(ids)), taken))
-        if share == 0 or len(left) < 2:
+        if share == 0:
             break
         found = solve_transport(held[left], aim, epsilon=epsilon)
-        own = calibrate(found.f)
+        own = calibrate(found.f) if len(left) > 1 else np.zeros(1)  # its mass has nowhere to go
         # Equal rows differ in the last bits; they must tie.
-        tied = np.round(own / np.abs(own).max(), 9)
+        tied = np.round(own / (np.abs(own).max() or 1.0), 9)
         best = left[top_k(tied, share, ids=[ids[i] for i in left], largest=contrast)]
         slopes[left], solved[best] = own, found.distance
         taken += best.tolist()
@@ -83,6 +84,8 @@ def got_d(
 
     epsilon: the regularisation in units of the cost (squared distance); null: 5 % of its mean.
     """
+    if parts < 1:
+        raise UserError(f"parts = {parts} must be at least 1")
     rows = load_pool(pool, columns, subset, split, limit, seed)
     aims = load_pool(queries, query_columns, seed=seed, aim=True, into="queries")
     reader = text_encoder(encoder)

@@ -8,10 +8,10 @@ that over-complicated prompts do not win (Hui et al., arXiv 2412.11231; it drops
 The highest are kept.
 
 Departures: rows are scored by the model as it is (Cherry's first version tunes it first); a row cut
-by the context, without a loss, or with fewer than `least_tokens` reply tokens is left out and
-counted, where the official code keeps some as zeros; a share of less than one row is an error,
-where it keeps all. `diverse` is Superfiltering.D: facility location over embeddings from ten times
-n by score (published: from 20 % to 2 %).
+by the context, without a prompt of two tokens, without a loss, or with fewer than `least_tokens`
+reply tokens is left out and counted, where the official code keeps some as zeros; a share of less
+than one row is an error, where it keeps all. `diverse` is Superfiltering.D: facility location over
+embeddings from ten times n by score (published: from 20 % to 2 %).
 
 In:  a pool of prompts with replies. Out: n rows (or `share` of those that fit), hardest first.
 
@@ -61,8 +61,8 @@ def choose_hard(
     reply, plain, prompt = (losses_of(one.take(ids)) for one in (given, alone, asked))
     ratio: Literal["loss", "perplexity"] = "perplexity" if score == "superfiltering" else "loss"
     scores = difficulty(reply, plain, prompt if score == "ic" else None, ratio=ratio)
-    short = reply.tokens < least_tokens
-    usable = np.where(short, np.nan, scores)
+    short, unasked = reply.tokens < least_tokens, prompt.tokens == 0
+    usable = np.where(short | unasked, np.nan, scores)
     fitting = usable if score == "ic" else within_ifd(usable, score)
     wanted = rows_for_share(int(np.isfinite(fitting).sum()), share) if share else n
     chosen = top_k(fitting, wanted * (_WIDER if vectors else 1), ids=ids)
@@ -70,7 +70,8 @@ def choose_hard(
         held = unit_grid(vectors.take([ids[i] for i in chosen]))
         best = facility_location(cosines(held, held), wanted, ids=[ids[i] for i in chosen])
         chosen = chosen[best]
-    reasons = {"no_loss": ~np.isfinite(scores), "too_short": short, "above_1": np.isnan(fitting)}
+    reasons = {"no_prompt": unasked, "no_loss": ~np.isfinite(scores), "too_short": short}
+    reasons["above_1"] = np.isnan(fitting)
     return choices(ids, chosen, scores=scores, reasons=reasons)
 
 

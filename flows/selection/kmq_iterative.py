@@ -11,7 +11,7 @@ without a drawn row keeps its share. "paper" is equation 6 to the letter, which 
 and fails for S <= 0; "code" forgets earlier weights. Each round draws its whole part (the official
 later rounds draw a k-th of it, and at random); rows are drawn as `kmq` draws by default.
 
-In:  a pool. Out: n rows; `choices_i` says each round's clusters, `weights` how they moved.
+In:  a pool. Out: n rows; `choices_i` says each round's clusters, `weights_i` what they weigh next.
 
 Ran on: built-in world, nano model
 """
@@ -24,10 +24,10 @@ import pyarrow.compute as pc
 
 from flows.selection.deita import rate
 from flows.selection.kmq import cluster
-from pipeline.budgets import Budget
 from pipeline.choices import choices, feature_folder, load_pool, select, to_rows
 from pipeline.engines import Sampling
-from pipeline.operators import sample_until
+from pipeline.errors import UserError
+from pipeline.operators import generate
 from pipeline.schema import Sifted
 from pipeline.selection.strata import draw_by_cluster, reweight
 from pipeline.selectors import apportion
@@ -94,36 +94,54 @@ def gains(drawn: pa.Table, *, gold: Features, generated: Features) -> pa.Table:
     return pa.table({"id": drawn["id"], "cluster": drawn["cluster"], "gain": values})
 
 
-def learn(
-    round_: int,
-    rows: Shards,
-    drawn: tuple[Shards, ...],
-    model: str,
-    schedule: Schedule,
-    max_tokens: int,
-) -> Shards:
-    """Tune on what is drawn so far, let the model answer it, and return each row's gain."""
-    kept = [select(rows, one, into=f"drawn_{round_}_{i}") for i, one in enumerate(drawn)]
-    table = pa.concat_tables([one.table() for one in kept])
-    all_rows = Shards.write(active_run().claim(f"drawn_{round_}"), table, step="drawn")
-    [tuned] = tune(model, table, active_run().folder / "models" / f"round_{round_}", schedule)
-    prompts = asked_of(all_rows, into=f"prompts_{round_}")
-    rollouts = sample_until(
+@step(scope="dataset", expands=True)  # rows in, clusters out
+def reweigh(
+    gained: pa.Table,
+    *,
+    weights: list[float],
+    mode: Literal["sound", "paper", "code"],
+    scale: float,
+) -> pa.Table:
+    """Return each cluster's rows with a gain, their mean gain, and its weight in the next round."""
+    labels, values = gained["cluster"].to_numpy(), gained["gain"].to_numpy()
+    own = [values[(labels == place) & np.isfinite(values)] for place in range(len(weights))]
+    means = np.array([part.mean() if len(part) else np.nan for part in own])
+    after = reweight(np.array(weights), means, mode=mode, scale=scale)
+    table = {"cluster": pa.array(range(len(weights)), pa.int64()), "rows": [len(p) for p in own]}
+    return pa.table(table | {"gain": pa.array(means, from_pandas=True), "weight": after})
+
+
+def learn(rows: Shards, model: str, schedule: Schedule, max_tokens: int, round_: int) -> Shards:
+    """Tune on the rows drawn so far, let the model answer them, and return each row's gain."""
+    if not rows.rows:
+        raise UserError(f"no row is drawn by round {round_}: none has a quality and a vector")
+    folder = active_run().folder / "models" / f"round_{round_}"
+    [tuned] = tune(model, rows.table(), folder, schedule)
+    prompts = asked_of(rows, into=f"prompts_{round_}")
+    rollouts = generate(
         prompts,
         "{{ prompt }}",
         model=f"torch:{tuned}",
-        budget=Budget("fixed", 1, 1),
-        verifier=None,
         sampling=Sampling(0.0, 1.0, max_tokens=max_tokens),
         seed=schedule.seed,
         into=f"rollouts_{round_}",
     )
     replies = answered_by(prompts, rollouts, into=f"answers_{round_}")
     reader = loss_encoder(tuned)
-    own = features(all_rows, reader, feature_folder(f"gold_{round_}", reader.identity))
+    own = features(rows, reader, feature_folder(f"gold_{round_}", reader.identity))
     other = features(replies, reader, feature_folder(f"generated_{round_}", reader.identity))
-    found: Shards = gains(all_rows, gold=own, generated=other, into=f"gains_{round_}")
+    found: Shards = gains(rows, gold=own, generated=other, into=f"gains_{round_}")
     return found
+
+
+@step(scope="dataset")
+def gather(parts: tuple[pa.Table, ...]) -> pa.Table:
+    """Put the rounds' rows into one table, with the number of their round."""
+    numbered = [
+        part.append_column("round", pa.array([i] * len(part), pa.int64()))
+        for i, part in enumerate(parts, 1)
+    ]
+    return pa.concat_tables(numbered)
 
 
 @recipe(paper="arXiv:2409.11378", output="sft")
@@ -152,32 +170,29 @@ def kmq_iterative(
 
     scale: of a gain in the softmax, in nats a token; smaller moves the weights more.
     """
+    if rounds < 1 or clusters < 1 or scale <= 0:
+        raise UserError(
+            f"rounds = {rounds} and clusters = {clusters} must be at least 1, scale = {scale} "
+            "above 0"
+        )
     rows = load_pool(pool, columns, subset, split, limit, seed)
     scores = rate(rows, column, complexity, quality)
     reader = text_encoder(encoder)
     vectors = features(rows, reader, feature_folder("pool", reader.identity))
     how = {"k": clusters, "candidates": [], "iterations": 25, "restarts": 1, "seed": seed}
     scored = cluster(scores, vectors=vectors, **how)
-    weights = np.full(clusters, 1 / clusters)
+    weights = [1 / clusters] * clusters
     drawn: tuple[Shards, ...] = ()
+    kept: tuple[Shards, ...] = ()
     schedule = Schedule(1, learning_rate, batch, seed=seed)
     for i, share in enumerate(apportion(n, np.ones(rounds)).tolist(), 1):
-        asked = {"weights": weights.tolist(), "n": share, "seed": seed + i}
+        asked = {"weights": weights, "n": share, "seed": seed + i}
         drawn += (draw_round(scored, drawn, **asked, into=f"choices_{i}"),)
+        kept += (select(rows, drawn[-1], into=f"picked_{i}"),)
+        so_far = gather(kept, into=f"drawn_{i}")
         if i < rounds:
-            found = learn(i, rows, drawn, base, schedule, max_tokens).table().to_pandas()
-            means = found.groupby("cluster")["gain"].mean().reindex(range(clusters))
-            weights = reweight(weights, means.to_numpy(), mode=mode, scale=scale)
-    kept = [select(rows, one, into=f"picked_{i}") for i, one in enumerate(drawn, 1)]
-    picked: Shards = to_rows(gather(kept), recipe="kmq_iterative")
+            found = learn(so_far, base, schedule, max_tokens, i)
+            moved = {"weights": weights, "mode": mode, "scale": scale}
+            weights = reweigh(found, **moved, into=f"weights_{i}").table()["weight"].to_pylist()
+    picked: Shards = to_rows(so_far, recipe="kmq_iterative")
     return picked
-
-
-@step(scope="dataset")
-def gather(parts: tuple[pa.Table, ...]) -> pa.Table:
-    """Put the rounds' rows into one table, with the number of their round."""
-    numbered = [
-        part.append_column("round", pa.array([i] * len(part), pa.int64()))
-        for i, part in enumerate(parts, 1)
-    ]
-    return pa.concat_tables(numbered)

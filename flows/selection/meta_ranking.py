@@ -93,20 +93,38 @@ def _replies(judge: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> 
 
 
 @step(scope="dataset")
-def draw_references(rows: pa.Table, *, label: str, count: int, seed: int) -> Sifted:
-    """Draw as many reliable as unreliable rows; UserError if there are too few of either."""
+def draw_references(rows: pa.Table, *, label: str, count: int, judge: str, seed: int) -> Sifted:
+    """Draw as many reliable as unreliable rows; UserError if there are too few of either.
+
+    A row that the judge cannot read twice at once is passed over: it would leave no place for what
+    it is compared with.
+    """
     flags = [json.loads(meta).get(label) for meta in rows["meta"].to_pylist()]
     luck = chances(rows["id"].to_pylist(), len(rows), seed)
     order = np.argsort(luck, kind="stable").tolist()
-    sides = [[i for i in order if flags[i] is side][: -(-count // 2)] for side in (True, False)]
-    if min(map(len, sides)) < count // 2 or not sides[0]:
+    sides = [
+        _short(rows, [i for i in order if flags[i] is side], max(1, -(-count // 2)), judge)
+        for side in (True, False)
+    ]
+    if min(map(len, sides)) < (least := max(1, count // 2)):
         raise UserError(
-            f"column '{label}' is true on {len(sides[0])} and false on {len(sides[1])} references; "
-            f"give {count // 2} or more of each (label=NAME names the column)"
+            f"column '{label}' is true on {len(sides[0])} and false on {len(sides[1])} references "
+            f"that fit '{judge}'; give {least} or more of each (label=NAME names the column)"
         )
     chosen = [*sides[0], *sides[1]]
     drawn = rows.take(chosen).append_column("reliable", pa.array([flags[i] for i in chosen]))
     return Sifted(drawn, {"not_drawn": len(rows) - len(drawn)})
+
+
+def _short(rows: pa.Table, among: list[int], most: int, judge: str) -> list[int]:
+    """Return the first rows that the judge can compare with themselves."""
+    found: list[int] = []
+    for i in among:
+        if len(found) == most:
+            break
+        (row,) = rows.slice(i, 1).to_pylist()
+        found += [i] if _replies(judge, [(row, row)]) != [None] else []
+    return found
 
 
 @step(scope="dataset")
@@ -144,7 +162,8 @@ def meta_ranking(
     """
     rows = load_pool(pool, columns, subset, split, limit, seed)
     known = load_pool(references, columns, into="known") if references else rows
-    held = draw_references(known, label=label, count=count, seed=seed, into="references")
+    how = {"label": label, "count": count, "judge": judge, "seed": seed}
+    held = draw_references(known, **how, into="references")
     judged = compare(rows, held, judge=judge, weak=weak, tie=tie)
     found = choose_reliable(judged, threshold=threshold, share=share, into="choices")
     picked: Shards = to_rows(select(rows, found), recipe="meta_ranking")

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.choices import choices, facts, feature_folder, load_pool, select, to_rows
+from pipeline.errors import UserError
 from pipeline.schema import Sifted, digest
 from pipeline.selection.mixtures import (
     extrapolate,
@@ -80,6 +81,8 @@ def measure(
         schedule = Schedule(1, rate, batch, seed=seed)
         [tuned] = tune(base, pool.take(rows), Path(folder) / one["id"], schedule)
         loss = mean_loss(losses_of(loss_encoder(tuned).encode(queries)))
+        if not np.isfinite(loss).any():
+            raise UserError(f"none of the {len(queries)} queries has a reply that fits '{base}'")
         real = np.bincount(sources[rows], minlength=len(names)) / len(rows)
         distance = _transport(held[rows], aim)[0]
         said = {"shares": real.tolist(), "distance": distance, "score": -float(np.nanmean(loss))}
@@ -185,6 +188,11 @@ def projektor(
     pilots: mixtures at each size, every one a tuning run; three for each of 4 * sources + 2
     coefficients would be ample, and ridge makes do with fewer. step_size: of a share.
     """
+    if min(pilots, climb, small) < 1 or small >= large:
+        raise UserError(
+            f"pilots = {pilots}, climb = {climb}, small = {small}: each must be at least 1, and "
+            f"small less than large = {large}"
+        )
     rows = load_pool(pool, columns, subset, split, limit, seed)
     aims = load_pool(queries, query_columns, seed=seed, aim=True, into="queries")
     reader = text_encoder(encoder)

@@ -2,6 +2,8 @@
 
 import logging
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,21 @@ def identify(folder: Path) -> str:
             with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as m:
                 content.update(m)
     return f"{folder.name}@{content.hexdigest()[:12]}"
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Load or save models in this block without transformers' progress bars; then as it was."""
+    from transformers.utils import logging as shown
+
+    if not shown.is_progress_bar_enabled():
+        yield
+        return
+    shown.disable_progress_bar()
+    try:
+        yield
+    finally:
+        shown.enable_progress_bar()
 
 
 def encode(

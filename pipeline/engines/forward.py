@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines.checkpoint import locate
+from pipeline.engines.checkpoint import locate, without_bars
 from pipeline.errors import UserError
 
 Tokens = Sequence[int]
@@ -35,9 +35,10 @@ def open_causal(what: str) -> tuple[Any, Any]:
     on_gpu = torch.cuda.is_available()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.bfloat16 if on_gpu else torch.float32
-        )
+        with without_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.bfloat16 if on_gpu else torch.float32
+            )
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())[:300]
         raise UserError(f"transformers cannot load '{what}': {why}") from error

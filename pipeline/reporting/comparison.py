@@ -21,7 +21,7 @@ from pipeline.selection.eligibility import chances
 POOL = "the pool"
 _DOTS = 1500  # of the pool on a map
 _SOURCES = 12  # in the table; the rest are added up
-_BINS = 24
+_PLACES = 161  # of a curve: every two or three pixels a step
 
 
 class Measure(NamedTuple):
@@ -176,7 +176,7 @@ def _histogram(found: Comparison, what: str) -> tuple[str, str, list[str], Marku
     values = [getattr(one, what).astype(np.float64) for one in found.measures]
     values = [own[np.isfinite(own)] for own in values]
     top = float(np.percentile(np.concatenate([np.zeros(1), *values]), 99)) or 1.0
-    edges = np.linspace(0, top, _BINS)
+    edges = np.linspace(0, top, _PLACES)
     series = [
         Series(one.name, [float((own <= edge).mean()) if len(own) else None for edge in edges])
         for one, own in zip(found.measures, values, strict=True)
