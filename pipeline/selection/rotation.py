@@ -19,11 +19,10 @@ from threadpoolctl import threadpool_limits
 from pipeline.errors import UserError
 from pipeline.selection.eligibility import bound
 from pipeline.selection.matching import Blocks
+from pipeline.selection.rough import rough_error, unit_rows
 from pipeline.selection.similarity import cosines, unit_grid
 from pipeline.selectors import take_turns
 from pipeline.vectors import Features, require_same
-
-_SAFE = 1e-20  # squared lengths below it lose digits in float32
 
 
 class Rotation(NamedTuple):
@@ -98,8 +97,7 @@ class _Nearest:
         self.queries = np.concatenate(asked).astype(np.float32) * np.float32(2.0**-26)
         self.ends = np.cumsum([len(grid) for grid in asked])
         self.depth = depth
-        # Rounding of the inputs and of d additions in any order, doubled (Higham 2002, 3.1).
-        self.error = (self.queries.shape[1] + 64) * 2.0**-23
+        self.error = rough_error(self.queries.shape[1])
         self.found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in asked]
         self.counts, self.least = [0] * len(asked), [-np.inf] * len(asked)
         self.unusable = 0
@@ -127,7 +125,7 @@ class _Nearest:
             held["width"] = len(view)
             held["scores"] = np.empty((len(self.queries), len(view)), dtype=np.float32)
         scores = held["scores"][:, : len(view)]
-        np.matmul(self.queries, _unit_rows(view).T, out=scores)
+        np.matmul(self.queries, unit_rows(view).T, out=scores)
         starts = [0, *self.ends[:-1].tolist()]
         spans = zip(starts, self.ends.tolist(), strict=True)
         return np.stack([scores[start:end].max(axis=0) for start, end in spans])
@@ -161,18 +159,6 @@ class _Nearest:
     def best(self, depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return by group the rows that may be among its `depth` best, and their rough scores."""
         return [self._within(g, depth) for g in range(len(self.found))]
-
-
-def _unit_rows(view: np.ndarray) -> np.ndarray:
-    """Return rows of length 1, float32; NaN where there is no direction."""
-    rows = view.astype(np.float32)
-    with np.errstate(all="ignore"):
-        squares = np.einsum("ij,ij->i", rows, rows)
-        rows *= (1 / np.sqrt(squares))[:, None]
-        odd = np.flatnonzero(~((squares > _SAFE) & np.isfinite(squares)))
-        if len(odd):
-            rows[odd] = unit_grid(view[odd]) * 2.0**-26
-    return rows
 
 
 def _rank(
