@@ -52,8 +52,7 @@ class Kept:
         for start in range(0, len(self.rows), self._part):
             kept = slice(start, min(start + self._part, len(self.rows)))
             alike = self._alike(rows, units, self.rows[kept], self._units[kept])
-            clear: np.ndarray = ~alike.any(axis=1)
-            rows, units = _only(clear, rows, units)
+            rows, units = _only(np.logical_not(alike.any(axis=1)), rows, units)
         usable: np.ndarray = np.isfinite(units).all(axis=1)
         rows, units = _only(usable, rows, units)
         rows, units = _only(_firsts(self._alike(rows, units, rows, units)), rows, units)
