@@ -9,7 +9,7 @@ block size, shard size or BLAS changes a pick. Method: Ivison et al., arXiv 2503
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ def rotate(
         nothing = np.zeros(0, dtype=np.int64)
         return Rotation(nothing, nothing, nothing, np.zeros(0), 0)
     near = _Nearest(asked, n)
-    for first, best in near.score(pool.blocks(block_rows)):
+    for first, best in _on_cores(near.score, pool.blocks(block_rows)):
         near.see(first, best, None if wanted is None else wanted[first : first + best.shape[1]])
     rough = [rows[np.argsort(-scores, kind="stable")] for rows, scores in near.best(n)]
     turns = take_turns(_pad(rough), n)
@@ -103,23 +103,8 @@ class _Nearest:
         self.unusable = 0
         self.buffers = threading.local()  # a product as large as a block costs more to allocate
 
-    def score(self, blocks: Blocks) -> Blocks:
-        """Yield (first row, each group's best score float32[groups, block]) in order.
-
-        A block a core, each with a BLAS of one thread: so the maxima run on every core as well.
-        """
-        workers = os.cpu_count() or 1
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
-            waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
-            for first, view in blocks:
-                waiting.append((first, threads.submit(self._best, view)))
-                if len(waiting) > 2 * workers:
-                    first, done = waiting.popleft()
-                    yield first, done.result()
-            for first, done in waiting:
-                yield first, done.result()
-
-    def _best(self, view: np.ndarray) -> np.ndarray:
+    def score(self, view: np.ndarray) -> np.ndarray:
+        """Return each group's best score of every row, float32[groups, rows]; thread-safe."""
         held = self.buffers.__dict__
         if held.get("width", -1) < len(view):
             held["width"] = len(view)
@@ -161,17 +146,36 @@ class _Nearest:
         return [self._within(g, depth) for g in range(len(self.found))]
 
 
+def _on_cores(work: Callable[[np.ndarray], np.ndarray], blocks: Blocks) -> Blocks:
+    """Yield (first row, work(block)) in order.
+
+    A block a core, each with a BLAS of one thread: so what is no product runs on every core too.
+    """
+    workers = os.cpu_count() or 1
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+        waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+        for first, block in blocks:
+            waiting.append((first, threads.submit(work, block)))
+            if len(waiting) > 2 * workers:
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for first, done in waiting:
+            yield first, done.result()
+
+
 def _rank(
     pool: Features, rows: np.ndarray, asked: np.ndarray, depth: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score candidate rows exactly and return the `depth` best, ties by id."""
     rows = np.sort(rows)
     scores = np.empty(len(rows))
-    for first, view in pool.blocks(4096):
-        low, high = np.searchsorted(rows, [first, first + len(view)])
-        if high > low:
-            grid = unit_grid(view[rows[low:high] - first])
-            scores[low:high] = cosines(grid, asked).max(axis=1)
+
+    def exact(vectors: np.ndarray) -> np.ndarray:
+        best: np.ndarray = cosines(unit_grid(vectors), asked).max(axis=1)
+        return best
+
+    for first, best in _on_cores(exact, _gather(pool, rows)):
+        scores[first : first + len(best)] = best
     order = np.argsort(-scores, kind="stable")
     tied = np.flatnonzero(np.isin(scores, _repeated(scores[order])))
     ranks = np.zeros(len(rows), dtype=np.int64)
@@ -179,6 +183,20 @@ def _rank(
         ranks[tied] = np.argsort(np.argsort(np.asarray(pool.ids_of(rows[tied]))))
         order = np.lexsort((ranks, -scores))
     return rows[order[:depth]], scores[order[:depth]]
+
+
+def _gather(pool: Features, rows: np.ndarray) -> Blocks:
+    """Yield (place in rows, vectors of these rows) in blocks worth a product; rows ascend."""
+    held: list[np.ndarray] = []
+    start = end = 0
+    for first, view in pool.blocks(4096):
+        start_here, end = np.searchsorted(rows, [first, first + len(view)]).tolist()
+        held.append(view[rows[start_here:end] - first])
+        if end - start >= 1024:
+            yield start, np.concatenate(held)
+            start, held = end, []
+    if end > start:
+        yield start, np.concatenate(held)
 
 
 def _repeated(ordered: np.ndarray) -> np.ndarray:
