@@ -31,7 +31,7 @@ class Bands(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """Band keys of some rows, sorted in each band, uint64[bands, n], and whose they are, int64."""
+    """Band keys of some rows, sorted in each band, uint64[bands, n], and whose they are, int32."""
 
     keys: np.ndarray
     rows: np.ndarray
@@ -41,8 +41,8 @@ class NearIndex:
     """Texts seen so far, by id: add an increment and learn what each row of it repeats.
 
     Every text is compared with texts that were kept (those that repeated nothing), in the order of
-    the calls: rows already in the index win over an increment. Memory: 16 bytes a band and 8 a word
-    of a kept row, and its id; within a call, of all its rows.
+    the calls: rows already in the index win over an increment. Memory: 12 bytes a band and 8 a word
+    of a kept row, and its id; twice as much of a row of the call.
     """
 
     def __init__(self, threshold: float = 0.8, shape: Bands = Bands()) -> None:  # noqa: B008
@@ -73,14 +73,15 @@ class NearIndex:
                 f"{sum(one in self for one in ids)} of them in the index already; give new ids"
             )
         grams, keys = _read(texts, self.shape)
-        run = _sort(keys, np.broadcast_to(np.arange(len(ids)), keys.shape))
+        run = _sort(keys, np.broadcast_to(np.arange(len(ids), dtype=np.int32), keys.shape))
         shared, buckets = self._meet(run)
+        some = np.flatnonzero(shared.any(axis=0))
+        keys, shared = keys[:, some], shared[:, some]  # most rows share nothing and are kept
         matches: list[Match | None] = [None] * len(ids)
         rank = [0.0] * len(ids) if priority is None else [-float(p) for p in priority]
-        for place in sorted(
-            np.flatnonzero(shared.any(axis=0)).tolist(), key=lambda i: (rank[i], ids[i])
-        ):
-            own = keys[shared[:, place], place].tolist()
+        places = dict(enumerate(some.tolist()))
+        for i, place in sorted(places.items(), key=lambda at: (rank[at[1]], ids[at[1]])):
+            own = keys[shared[:, i], i].tolist()
             near = {row for key in own for row in buckets.get(key, ())}
             matches[place] = self._nearest(grams, ids, place, near)
             if matches[place] is None:
@@ -128,7 +129,7 @@ class NearIndex:
     def _keep(self, ids: Sequence[str], kept: np.ndarray, grams: Grams, run: _Run) -> None:
         if not kept.any():
             return
-        numbers = len(self._ids) + np.cumsum(kept) - 1
+        numbers = np.cumsum(kept, dtype=np.int32) + np.int32(len(self._ids) - 1)
         here = kept[run.rows]
         shape = (len(run.rows), int(kept.sum()))
         new = _Run(run.keys[here].reshape(shape), numbers[run.rows[here]].reshape(shape))
@@ -160,8 +161,11 @@ def _band_keys(signatures: np.ndarray, shape: Bands) -> np.ndarray:
 
 
 def _sort(keys: np.ndarray, rows: np.ndarray) -> _Run:
-    order = np.argsort(keys, axis=1, kind="stable")
-    return _Run(np.take_along_axis(keys, order, axis=1), np.take_along_axis(rows, order, axis=1))
+    run = _Run(np.empty_like(keys), np.empty(rows.shape, dtype=rows.dtype))
+    for band, own in enumerate(keys):
+        order = np.argsort(own, kind="stable")
+        run.keys[band], run.rows[band] = own[order], rows[band][order]
+    return run
 
 
 def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
