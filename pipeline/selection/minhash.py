@@ -163,7 +163,7 @@ def _band_keys(signatures: np.ndarray, shape: Bands) -> np.ndarray:
 def _sort(keys: np.ndarray, rows: np.ndarray) -> _Run:
     run = _Run(np.empty_like(keys), np.empty(rows.shape, dtype=rows.dtype))
     for band, own in enumerate(keys):
-        order = np.argsort(own, kind="stable")
+        order = np.argsort(own)
         run.keys[band], run.rows[band] = own[order], rows[band][order]
     return run
 
