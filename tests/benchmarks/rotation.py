@@ -5,8 +5,8 @@
 
 Random float16 vectors, 949 queries in 7 tasks. `time` measures, in this order and one process: the
 bare product (each block of the map to float32, times the queries, into one buffer), then `rotate`,
-and prints wall and CPU seconds, their ratio, the peak of resident memory and a digest of the picks,
-which is equal for any `--shard-rows` that was made. `--rows` below what was made takes a part of it.
+and prints wall and CPU seconds, their ratio, the peak of resident memory and a digest of the picks:
+equal for any `--shard-rows` that was made. `--rows` below what was made takes a part of it.
 """
 
 import argparse
