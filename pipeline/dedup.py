@@ -4,18 +4,22 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def normalise(text: str) -> str:
     """Reduce a text to what makes it the same text: NFKC, one space, no case, no edges."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", text)).strip().casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def words_of(text: str) -> list[str]:
+    """Return words and single marks, without regard to case and width."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def shingles(text: str, size: int = 5) -> frozenset[tuple[str, ...]]:
     """Return the set of word `size`-grams (one shorter gram if the text is shorter)."""
-    words = _WORD.findall(normalise(text))
+    words = words_of(text)
     grams = zip(*(words[i:] for i in range(size)), strict=False)
     return frozenset(grams) or frozenset([tuple(words)])
 

@@ -5,6 +5,7 @@ world; all become `id, messages, source, task, meta`. Plain text is one assistan
 what a model would learn.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _PROMPTS = ("prompt", "instruction", "question", "problem", "query")
 _COMPLETIONS = ("completion", "response", "output", "answer", "solution")
 _TEXTS = ("text", "content", "document")
 _SHAREGPT = {"human": "user", "gpt": "assistant"}
+_PART = 8192  # rows converted together
 _ROLES = ("messages", "prompt", "input", "completion", "text", "source", "task")
 
 
@@ -85,18 +87,28 @@ def _choose(rows: pa.Table, source: str, columns: Mapping[str, str]) -> dict[str
 
 
 def _as_pool(rows: pa.Table, source: str, roles: Mapping[str, str]) -> Sifted:
+    """Convert a part at a time: as Python objects rows take many times their room in a table."""
+    seen: set[str] = set()
+    kept, dropped = [POOL.empty_table()], Counter[str]()
+    for start in range(0, len(rows), _PART):
+        part = _convert(rows.slice(start, _PART), source, start, roles)
+        reasons = _reasons(part["messages"].to_pylist(), part["id"].to_pylist(), seen)
+        kept.append(part.filter(pa.array([reason is None for reason in reasons], pa.bool_())))
+        dropped.update(reason for reason in reasons if reason)
+    return Sifted(pa.concat_tables(kept), dict(sorted(dropped.items())))
+
+
+def _convert(rows: pa.Table, source: str, start: int, roles: Mapping[str, str]) -> pa.Table:
     read = rows.select(list(dict.fromkeys(roles.values()))).to_pylist()
-    messages = [_messages(row, roles, f"'{source}', row {i}") for i, row in enumerate(read, 1)]
+    messages = [
+        _messages(row, roles, f"'{source}', row {i}") for i, row in enumerate(read, start + 1)
+    ]
     name = Path(source).name
     sources = [str(row[roles["source"]]) if "source" in roles else name for row in read]
     tasks = [str(row[roles["task"]]) for row in read] if "task" in roles else sources
-    ids = [digest(one) for one in messages]
     meta = other_columns(rows, set(roles.values()))
-    table = pa.table([ids, messages, sources, tasks, meta], schema=POOL)
-    reasons = _reasons(messages, ids)
-    keep = pa.array([reason is None for reason in reasons], pa.bool_())
-    dropped: dict[str, int] = {r: reasons.count(r) for r in ("duplicate", "empty") if r in reasons}
-    return Sifted(table.filter(keep), dropped)
+    columns = [[digest(one) for one in messages], messages, sources, tasks, meta]
+    return pa.table(columns, schema=POOL)
 
 
 def _messages(row: Mapping[str, Any], roles: Mapping[str, str], where: str) -> list[dict[str, str]]:
@@ -121,9 +133,9 @@ def _turn(turn: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reasons(
-    messages: Sequence[Sequence[Mapping[str, str]]], ids: Sequence[str]
+    messages: Sequence[Sequence[Mapping[str, str]]], ids: Sequence[str], seen: set[str]
 ) -> list[str | None]:
-    seen: set[str] = set()
+    """Return why each row leaves, None if it stays; adds the ids to those seen."""
     reasons: list[str | None] = []
     for turns, one in zip(messages, ids, strict=True):
         answered = any(t["content"].strip() for t in turns if t["role"] == "assistant")

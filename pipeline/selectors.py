@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.selection.eligibility import bound, chances, id_ranks
-from pipeline.selection.similarity import cosines, unit_grid
+from pipeline.selection.rough import Kept
 
 
 class Turns(NamedTuple):
@@ -143,37 +143,15 @@ def spread(
 ) -> np.ndarray:
     """Go down the ranking; keep a row unless its cosine to a row already kept exceeds `threshold`.
 
-    DEITA's Repr Filter (arXiv 2312.15685, section 2.4). Compared are kept rows only, so the block
-    size changes the speed and nothing else.
+    DEITA's Repr Filter (arXiv 2312.15685, section 2.4). Compared are kept rows only, by exact
+    cosines, so the block size changes the speed and nothing else.
     """
-    scores = np.asarray(scores, dtype=np.float64)
+    vectors, scores = np.asarray(vectors), np.asarray(scores, dtype=np.float64)
     order = top_k(scores, len(scores), ids=ids)
-    kept: list[int] = []
-    grids: list[np.ndarray] = []
     limit = bound(k, len(order))
+    kept = Kept(vectors, threshold)
     for start in range(0, len(order), block):
-        rows = order[start : start + block]
-        grid = unit_grid(np.asarray(vectors)[rows])
-        clear = np.isfinite(grid[:, 0])
-        for earlier in grids:
-            clear &= ~(_float32(cosines(grid, earlier)) > np.float32(threshold)).any(axis=1)
-        chosen = _resolve(grid, clear, threshold)[: limit - len(kept)]
-        kept += rows[chosen].tolist()
-        grids.append(grid[chosen])
-        if len(kept) >= limit:
+        if len(kept.rows) >= limit:
             break
-    return np.array(kept, dtype=np.int64)
-
-
-def _resolve(grid: np.ndarray, clear: np.ndarray, threshold: float) -> list[int]:
-    alike = _float32(cosines(grid, grid)) > np.float32(threshold)
-    chosen: list[int] = []
-    for row in np.flatnonzero(clear).tolist():
-        if not alike[row, chosen].any():
-            chosen.append(row)
-    return chosen
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    # A cosine of exactly 0.9 must not exceed a threshold of 0.9 by what the grid rounds away.
-    return values.astype(np.float32)
+        kept.add(order[start : start + block])
+    return kept.rows[:limit]

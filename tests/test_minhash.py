@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from pipeline.dedup import jaccard, shingles
 from pipeline.errors import UserError
-from pipeline.selection.minhash import Bands, Match, NearIndex, best_bands, candidate_chance, sign
+from pipeline.selection.grams import Grams, hash_grams, sign
+from pipeline.selection.minhash import Bands, Match, NearIndex, best_bands, candidate_chance
 
 TEXT = "Write a Python function that returns the sum of all even numbers in a list."
 
@@ -49,7 +50,8 @@ def test_signatures_estimate_jaccard(shared: int, size: int) -> None:
     """Over 2,000 values the share of equal ones is within 5 standard errors of the truth."""
     values = np.random.default_rng(shared).integers(0, 2**63, 2 * size).astype(np.uint64)
     one, two = values[:size], np.concatenate([values[:shared], values[size : 2 * size - shared]])
-    signatures = sign([one, two], 2000)
+    one_after_other = Grams(np.concatenate([one, two]), np.array([0, size, 2 * size]))
+    signatures = sign(one_after_other, 2000).T
     truth = jaccard(frozenset(one.tolist()), frozenset(two.tolist()))
     assert abs((signatures[0] == signatures[1]).mean() - truth) < 5 * np.sqrt(
         truth * (1 - truth) / 2000
@@ -123,6 +125,50 @@ def test_planted_copies_are_found_as_the_curve_says() -> None:
     assert all(m.duplicate_of[1:] == f"{i:03d}" for i, m in enumerate(found) if m)
     strangers = [" ".join(f"z{i}_{w}" for w in range(50)) for i in range(200)]
     assert index.add([f"s{i}" for i in range(200)], strangers) == [None] * 200
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 12), max_size=6), st.booleans())
+def test_kept_and_named_as_by_comparing_all(seed: int, calls: list[int], first: bool) -> None:
+    """64 bands of one value miss nothing: any split into calls matches as comparing all would."""
+    rng = np.random.default_rng(seed)
+    base = [[f"w{w}" for w in rng.integers(0, 12, rng.integers(1, 14))] for _ in range(8)]
+    texts = [
+        " ".join(w if rng.random() < 0.95 else "other," for w in base[i % 8]) for i in range(40)
+    ]
+    ids = [f"i{i:02d}" for i in rng.permutation(40)]
+    index, start, kept = NearIndex(0.5, Bands(64, 1)), 0, list[tuple[str, frozenset]]()
+    for size in [*calls, 40]:
+        part = slice(start, min(start := start + size, 40))
+        ranks = rng.integers(0, 3, 40)[part].tolist() if first else None
+        found = dict(zip(ids[part], index.add(ids[part], texts[part], priority=ranks), strict=True))
+        ranks = ranks or [0] * len(found)
+        for _, one, text in sorted(zip([-r for r in ranks], ids[part], texts[part], strict=True)):
+            grams = shingles(text)
+            near = sorted((-jaccard(grams, theirs), other) for other, theirs in kept)
+            match = next((Match(other, -value) for value, other in near if value <= -0.5), None)
+            assert found[one] == match
+            if match is None:
+                kept.append((one, grams))
+
+
+@given(st.lists(st.text(st.sampled_from("ab _-,.’é¼ﬁ\t\x1f\x00世Bß"), max_size=40), max_size=8))
+def test_hashed_grams_are_the_shingles(texts: list[str]) -> None:
+    """Whole arrays of any texts have the grams of single ones: as many, and as many in common."""
+    grams = hash_grams(texts)
+    assert len(grams.starts) == len(texts) + 1
+    for i, one in enumerate(texts):
+        assert len(grams.of(i)) == len(shingles(one))
+        for j, other in enumerate(texts):
+            shared = len(np.intersect1d(grams.of(i), grams.of(j)))
+            assert shared == len(shingles(one) & shingles(other))
+
+
+def test_a_repeat_of_a_call_before_keeps_nothing() -> None:
+    """A call that keeps no row changes nothing for the next."""
+    index = NearIndex()
+    index.add(["a"], [TEXT])
+    assert index.add(["b"], [TEXT]) == index.add(["c"], [TEXT]) == [Match("a", 1.0)]
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import pools
 from pipeline.errors import UserError
 from pipeline.pools import read_pool, text_of
 
@@ -49,6 +50,20 @@ def test_repeats_and_empties_leave_counted(tmp_path: Path) -> None:
     found = read_pool(write(tmp_path / "p.jsonl", rows))
     assert found.dropped == {"duplicate": 1, "empty": 1} and len(found.kept) == 2
     assert found.kept["task"].to_pylist() == ["s", "s"]
+
+
+def test_parts_make_the_same_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows converted at a time: repeats are found across parts, faults named by their row."""
+    rows = [{"prompt": "Q", "completion": c, "own": c} for c in ("A", "B", "A", "", "C", "B", "D")]
+    file = write(tmp_path / "p.jsonl", rows)
+    whole = read_pool(file)
+    monkeypatch.setattr(pools, "_PART", 2)
+    parts = read_pool(file)
+    assert parts.kept.equals(whole.kept) and parts.dropped == whole.dropped
+    assert parts.dropped == {"duplicate": 2, "empty": 1} and len(parts.kept) == 4
+    bad = [{"messages": [{"role": "user", "content": "Q"}]}] * 4 + [{"messages": [None]}]
+    with pytest.raises(UserError, match="row 5: its messages are not a list"):
+        read_pool(write(tmp_path / "m.jsonl", bad))
 
 
 def test_columns_are_mapped_or_explained(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.selection.similarity import unit_grid
 from pipeline.vectors import Features
 
 _POINTS_A_CENTROID = 256  # faiss itself uses no more
+_BLOCK = 16_384  # rows looked at together
 
 
 def k_means(
@@ -35,7 +36,7 @@ def k_means(
     import faiss
 
     vectors = np.asarray(vectors)
-    usable = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    usable = np.flatnonzero(_finite(vectors))
     if not 1 <= k <= len(usable):
         raise UserError(f"k = {k} clusters of {len(usable)} usable rows; take 1 to that many")
     named = [ids[row] for row in usable.tolist()] if ids is not None else None
@@ -71,13 +72,22 @@ def assign(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the nearest centroid of each row, int64[n]; -1 for a row that is not finite."""
     import faiss
 
-    rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    usable = np.isfinite(rows).all(axis=1)
-    found = np.full(len(rows), -1, dtype=np.int64)
-    if usable.any():
-        _, nearest = faiss.knn(rows[usable], np.ascontiguousarray(centroids, np.float32), 1)
-        found[usable] = nearest[:, 0]
+    vectors, centroids = np.asarray(vectors), np.ascontiguousarray(centroids, np.float32)
+    found = np.full(len(vectors), -1, dtype=np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        rows = np.ascontiguousarray(vectors[start : start + _BLOCK], dtype=np.float32)
+        usable = np.flatnonzero(_finite(rows))
+        if len(usable):
+            _, nearest = faiss.knn(rows[usable], centroids, 1)
+            found[start + usable] = nearest[:, 0]
     return found
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    """Return which rows are finite throughout, bool[n], with little memory."""
+    starts = range(0, len(vectors), _BLOCK)
+    parts = [np.isfinite(vectors[start : start + _BLOCK]).all(axis=1) for start in starts]
+    return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 
 def choose_k(

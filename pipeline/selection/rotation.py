@@ -9,7 +9,7 @@ block size, shard size or BLAS changes a pick. Method: Ivison et al., arXiv 2503
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -19,11 +19,10 @@ from threadpoolctl import threadpool_limits
 from pipeline.errors import UserError
 from pipeline.selection.eligibility import bound
 from pipeline.selection.matching import Blocks
+from pipeline.selection.rough import rough_error, unit_rows
 from pipeline.selection.similarity import cosines, unit_grid
 from pipeline.selectors import take_turns
 from pipeline.vectors import Features, require_same
-
-_SAFE = 1e-20  # squared lengths below it lose digits in float32
 
 
 class Rotation(NamedTuple):
@@ -59,7 +58,7 @@ def rotate(
         nothing = np.zeros(0, dtype=np.int64)
         return Rotation(nothing, nothing, nothing, np.zeros(0), 0)
     near = _Nearest(asked, n)
-    for first, best in near.score(pool.blocks(block_rows)):
+    for first, best in _on_cores(near.score, pool.blocks(block_rows)):
         near.see(first, best, None if wanted is None else wanted[first : first + best.shape[1]])
     rough = [rows[np.argsort(-scores, kind="stable")] for rows, scores in near.best(n)]
     turns = take_turns(_pad(rough), n)
@@ -98,36 +97,20 @@ class _Nearest:
         self.queries = np.concatenate(asked).astype(np.float32) * np.float32(2.0**-26)
         self.ends = np.cumsum([len(grid) for grid in asked])
         self.depth = depth
-        # Rounding of the inputs and of d additions in any order, doubled (Higham 2002, 3.1).
-        self.error = (self.queries.shape[1] + 64) * 2.0**-23
+        self.error = rough_error(self.queries.shape[1])
         self.found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in asked]
         self.counts, self.least = [0] * len(asked), [-np.inf] * len(asked)
         self.unusable = 0
         self.buffers = threading.local()  # a product as large as a block costs more to allocate
 
-    def score(self, blocks: Blocks) -> Blocks:
-        """Yield (first row, each group's best score float32[groups, block]) in order.
-
-        A block a core, each with a BLAS of one thread: so the maxima run on every core as well.
-        """
-        workers = os.cpu_count() or 1
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
-            waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
-            for first, view in blocks:
-                waiting.append((first, threads.submit(self._best, view)))
-                if len(waiting) > 2 * workers:
-                    first, done = waiting.popleft()
-                    yield first, done.result()
-            for first, done in waiting:
-                yield first, done.result()
-
-    def _best(self, view: np.ndarray) -> np.ndarray:
+    def score(self, view: np.ndarray) -> np.ndarray:
+        """Return each group's best score of every row, float32[groups, rows]; thread-safe."""
         held = self.buffers.__dict__
         if held.get("width", -1) < len(view):
             held["width"] = len(view)
             held["scores"] = np.empty((len(self.queries), len(view)), dtype=np.float32)
         scores = held["scores"][:, : len(view)]
-        np.matmul(self.queries, _unit_rows(view).T, out=scores)
+        np.matmul(self.queries, unit_rows(view).T, out=scores)
         starts = [0, *self.ends[:-1].tolist()]
         spans = zip(starts, self.ends.tolist(), strict=True)
         return np.stack([scores[start:end].max(axis=0) for start, end in spans])
@@ -163,16 +146,21 @@ class _Nearest:
         return [self._within(g, depth) for g in range(len(self.found))]
 
 
-def _unit_rows(view: np.ndarray) -> np.ndarray:
-    """Return rows of length 1, float32; NaN where there is no direction."""
-    rows = view.astype(np.float32)
-    with np.errstate(all="ignore"):
-        squares = np.einsum("ij,ij->i", rows, rows)
-        rows *= (1 / np.sqrt(squares))[:, None]
-        odd = np.flatnonzero(~((squares > _SAFE) & np.isfinite(squares)))
-        if len(odd):
-            rows[odd] = unit_grid(view[odd]) * 2.0**-26
-    return rows
+def _on_cores(work: Callable[[np.ndarray], np.ndarray], blocks: Blocks) -> Blocks:
+    """Yield (first row, work(block)) in order.
+
+    A block a core, each with a BLAS of one thread: so what is no product runs on every core too.
+    """
+    workers = os.cpu_count() or 1
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+        waiting: deque[tuple[int, Future[np.ndarray]]] = deque()
+        for first, block in blocks:
+            waiting.append((first, threads.submit(work, block)))
+            if len(waiting) > 2 * workers:
+                first, done = waiting.popleft()
+                yield first, done.result()
+        for first, done in waiting:
+            yield first, done.result()
 
 
 def _rank(
@@ -181,11 +169,13 @@ def _rank(
     """Score candidate rows exactly and return the `depth` best, ties by id."""
     rows = np.sort(rows)
     scores = np.empty(len(rows))
-    for first, view in pool.blocks(4096):
-        low, high = np.searchsorted(rows, [first, first + len(view)])
-        if high > low:
-            grid = unit_grid(view[rows[low:high] - first])
-            scores[low:high] = cosines(grid, asked).max(axis=1)
+
+    def exact(vectors: np.ndarray) -> np.ndarray:
+        best: np.ndarray = cosines(unit_grid(vectors), asked).max(axis=1)
+        return best
+
+    for first, best in _on_cores(exact, _gather(pool, rows)):
+        scores[first : first + len(best)] = best
     order = np.argsort(-scores, kind="stable")
     tied = np.flatnonzero(np.isin(scores, _repeated(scores[order])))
     ranks = np.zeros(len(rows), dtype=np.int64)
@@ -193,6 +183,20 @@ def _rank(
         ranks[tied] = np.argsort(np.argsort(np.asarray(pool.ids_of(rows[tied]))))
         order = np.lexsort((ranks, -scores))
     return rows[order[:depth]], scores[order[:depth]]
+
+
+def _gather(pool: Features, rows: np.ndarray) -> Blocks:
+    """Yield (place in rows, vectors of these rows) in blocks worth a product; rows ascend."""
+    held: list[np.ndarray] = []
+    start = end = 0
+    for first, view in pool.blocks(4096):
+        start_here, end = np.searchsorted(rows, [first, first + len(view)]).tolist()
+        held.append(view[rows[start_here:end] - first])
+        if end - start >= 1024:
+            yield start, np.concatenate(held)
+            start, held = end, []
+    if end > start:
+        yield start, np.concatenate(held)
 
 
 def _repeated(ordered: np.ndarray) -> np.ndarray:

@@ -40,8 +40,9 @@ def draw_by_cluster(
     ranks = id_ranks(ids, len(quality))
     usable = np.isfinite(quality) & (labels >= 0)
     names = np.unique(labels[labels >= 0])
-    members = [np.flatnonzero(usable & (labels == name)) for name in names]
-    members = [rows[np.argsort(ranks[rows])] for rows in members]
+    order = np.flatnonzero(usable)
+    order = order[np.lexsort((ranks[order], labels[order]))]
+    members = np.split(order, np.searchsorted(labels[order], names[1:]))
     sizes = np.array([len(rows) for rows in members], dtype=np.int64)
     if not len(names) or k == 0:
         return np.zeros(bound(0, 0), dtype=np.int64)

@@ -5,8 +5,8 @@
 
 Random float16 vectors, 949 queries in 7 tasks. `time` measures, in this order and one process: the
 bare product (each block of the map to float32, times the queries, into one buffer), then `rotate`,
-and prints wall and CPU seconds, their ratio and the peak of resident memory. `--rows` below what
-was made takes a part of it. `--digest` prints a digest of the picks: equal for any shard size.
+and prints wall and CPU seconds, their ratio, the peak of resident memory and a digest of the picks:
+equal for any `--shard-rows` that was made. `--rows` below what was made takes a part of it.
 """
 
 import argparse
@@ -83,13 +83,15 @@ def measure(folder: Path, rows: int, n: int, shard_rows: int) -> dict[str, objec
     found = rotate(pool, queries, tasks, n, block_rows=_BLOCK)
     ours = time.perf_counter() - wall, time.process_time() - cpu
     return {
+        "what": "rotation",
+        "who": "ours",
         "rows": rows,
         "picked": len(found.rows),
         "bare_wall_s": round(bare[0], 1),
         "ours_wall_s": round(ours[0], 1),
         "wall_ratio": round(ours[0] / bare[0], 3),
         "bare_cpu_s": round(bare[1], 1),
-        "ours_cpu_s": round(ours[1], 1),
+        "cpu_s": round(ours[1], 2),
         "cpu_ratio": round(ours[1] / bare[1], 3),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "picks": digest(found.rows.tolist(), found.groups.tolist()),
