@@ -8,9 +8,11 @@ DIR/dataset/<kind>/ the set to train on, with its card
 DIR/report.html     the run as a page; summary.md and plot.svg the same in short
 """
 
+import gc
 import importlib.metadata
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,7 @@ def execute(
     _check_folder(run, name)
     require_space(run.folder, _LEAST_SPACE)
     wrap_up = partial(_wrap_up, run, function, parameters)
-    with minding_interrupts(), running(run), logging_to(run.folder):
+    with minding_interrupts(), running(run), logging_to(run.folder), _sparing_imports():
         write_file(
             run.folder / "config.yaml",
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
@@ -70,6 +72,17 @@ def execute(
             raise
         finally:
             _let_go(run)
+
+
+@contextmanager
+def _sparing_imports() -> Iterator[None]:
+    """Keep the garbage collector off what is imported: a third of the CPU time of sampling."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _wrap_up(
