@@ -99,9 +99,8 @@ def report(seen: list[tuple[float, int, float]]) -> None:
     half = np.array([one for one in growing if one[1] >= to_n / 2])
     slope = np.polyfit(half[:, 1] / 1e5, half[:, 2], 1)[0] if len(half) > 2 else float("nan")
     print(f"rollouts/s while sampling: {(to_n - from_n) / (to_s - from_s):,.0f} by wall time")
-    print(
-        f"resident {peak:.0f} MB at the end of sampling; {slope:+.1f} MB per 100,000 rollouts (last half)"
-    )
+    growth = f"{slope:+.1f} MB per 100,000 rollouts (last half)"
+    print(f"resident {peak:.0f} MB at the end of sampling; {growth}")
 
 
 def main_() -> None:
