@@ -104,8 +104,8 @@ def _wrap_up(
     sets = made if isinstance(made, Mapping) else {function.output: made}
     manifest = _manifest(run, function, parameters)
     text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    file, last = run.folder / "manifest.json", run.folder / "summary.md"
-    same = last.exists() and file.exists() and file.read_bytes() == text
+    file, page, last = (run.folder / one for one in ("manifest.json", "report.html", "summary.md"))
+    same = all(one.exists() for one in (file, page, last)) and file.read_bytes() == text
     if not (same and all(is_emitted(run.folder, kind, rows) for kind, rows in sets.items())):
         last.unlink(missing_ok=True)  # written last: where it is, all that is said here is done
         write_file(file, text)
