@@ -8,7 +8,7 @@ pass-rate interval still straddles an edge of a band.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.errors import UserError
 
@@ -58,8 +58,7 @@ class Budget:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """Verdicts of one prompt so far: trials >= correct + wrong, since infra is neither."""
 
     trials: int = 0

@@ -1,5 +1,6 @@
 """What recipes are made of: take prompts, sample, pick, write training rows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -170,10 +171,8 @@ def pick(rollouts: pa.Table, *, at_most: int | str | None, near: float | None, s
 def sift(table: pa.Table, reasons: Sequence[str | None]) -> Sifted:
     """Keep the rows without a reason to leave and count the reasons of the others."""
     keep = pa.array([reason is None for reason in reasons], pa.bool_())
-    dropped: dict[str, int] = {}
-    for reason in sorted(reason for reason in reasons if reason is not None):
-        dropped[reason] = dropped.get(reason, 0) + 1
-    return Sifted(table.filter(keep), dropped)
+    dropped = Counter(reason for reason in reasons if reason is not None)
+    return Sifted(table.filter(keep), dict(sorted(dropped.items())))
 
 
 @step()
@@ -183,22 +182,20 @@ def to_sft(picked: pa.Table, prompts: pa.Table, *, recipe: str) -> pa.Table:
     Beside the SFT columns: `id` and `source` of the prompt, `model`.
     """
     asked = {row["id"]: row for row in prompts.select(["id", "messages", "source"]).to_pylist()}
-    rows = []
-    for row in picked.to_pylist():
-        prompt = asked[row["id"]]
-        reply = {"role": "assistant", "content": row["prefix"] + row["completion"]}
-        rows.append(
-            {
-                "row_id": digest(recipe, row["rollout_id"]),
-                "messages": [*prompt["messages"], reply],
-                "weight": 1.0,
-                "parents": list(dict.fromkeys([row["rollout_id"], *row["parents"], row["id"]])),
-                "recipe": recipe,
-                "id": row["id"],
-                "source": prompt["source"],
-                "model": row["model"],
-            }
-        )
+    read = ["rollout_id", "id", "prefix", "completion", "model", "parents"]
+    rows = picked.select(read).to_pylist()
+    of = [asked[row["id"]] for row in rows]
+    replies = [{"role": "assistant", "content": row["prefix"] + row["completion"]} for row in rows]
+    columns = {
+        "row_id": [digest(recipe, row["rollout_id"]) for row in rows],
+        "messages": [[*one["messages"], reply] for one, reply in zip(of, replies, strict=True)],
+        "weight": [1.0] * len(rows),
+        "parents": [list(dict.fromkeys([r["rollout_id"], *r["parents"], r["id"]])) for r in rows],
+        "recipe": [recipe] * len(rows),
+        "id": [row["id"] for row in rows],
+        "source": [prompt["source"] for prompt in of],
+        "model": [row["model"] for row in rows],
+    }
     extra = [(name, pa.string()) for name in ("id", "source", "model")]
-    table = pa.Table.from_pylist(rows, schema=pa.schema([*SFT, *extra]))
+    table = pa.table(columns, schema=pa.schema([*SFT, *extra]))
     return check(table, SFT, where="to_sft")

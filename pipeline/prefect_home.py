@@ -87,7 +87,7 @@ def shard_task(plan: Plan, retries: int) -> Any:
     from prefect.states import Completed
 
     def make(folder: str, i: int) -> Any:
-        if (record := finished(plan, i)) is not None:
+        if (record := finished(plan, i)) is not None:  # a worker that was lost had made it
             return Completed(name="Cached", message=f"{folder}: already committed", data=record)
         try:
             return make_shard(plan, i)
@@ -110,6 +110,24 @@ def shard_task(plan: Plan, retries: int) -> Any:
         retry_delay_seconds=[min(RETRY_AFTER_S * 6**n, 600) for n in range(retries)],
         retry_condition_fn=is_infrastructure,
     )
+
+
+def show_cached(folder: Path, shards: int) -> None:
+    """Make one task run "Cached" for all committed shards of a step: one for each costs 20 ms."""
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.states import Completed
+
+    def find(folder: str, shards: int) -> Any:
+        return Completed(name="Cached", message=f"{folder}: {shards} shards committed already")
+
+    task(
+        find,
+        name=folder.name,
+        task_run_name=f"{folder.name}, {shards} committed",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(folder=str(folder), shards=shards)
 
 
 @contextmanager

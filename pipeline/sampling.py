@@ -25,8 +25,10 @@ _VERIFY_AT_ONCE = 64  # cases a batch: small enough to overlap with generation
 _JUDGES = 2  # batches that are verified at a time
 _RETRIES = 2  # of one request that came back as an error, beyond the engine's own
 _GIVE_UP_AFTER = 100  # failed requests in a row: the engine answers nothing
+_JOURNALLED = Completion._fields[:6]  # all but what is said of errors: those are not journalled
 
-Note = Callable[[Completion | None, int, Verdict | None], None]  # place in the middle
+# Hears of new completions, and of verdicts with their prompts' places.
+Note = Callable[[Sequence[Completion], Sequence[tuple[int, Verdict]]], None]
 
 
 class Problem(NamedTuple):
@@ -119,10 +121,14 @@ class _Loop:
         """Whether there are trials to start."""
         return self.schedule.open > 0 and not stopping()
 
+    def seed_of(self, place: int, trial: int) -> int:
+        row, rendered, _ = self.problems[place]
+        return trial_seed(self.seed, row["id"], rendered.digest, trial)
+
     def identify(self, place: int, trial: int) -> tuple[str, int]:
         """Return a trial's rollout id and seed."""
         row, rendered, prefix = self.problems[place]
-        seed = trial_seed(self.seed, row["id"], rendered.digest, trial)
+        seed = self.seed_of(place, trial)
         model = self.engine.model
         parts = (row["id"], rendered.digest, prefix, model, self.sampling_json, seed, trial)
         return digest(*parts), seed
@@ -130,26 +136,24 @@ class _Loop:
     def recall(self, known: Mapping[str, Known]) -> None:
         """Take over what an earlier run finished, where the rollout's identity is the same."""
         places = {problem.row["id"]: place for place, problem in enumerate(self.problems)}
+        judged = []
         for rollout_id, (prompt_id, trial, completion, verdict) in known.items():
             place = places.get(prompt_id)
             if place is not None and self.identify(place, trial)[0] == rollout_id:
                 self.schedule.start(place, trial)
-                self.answer(place, trial, completion, verdict)
+                self.answers[place, trial] = completion
+                if verdict is None:
+                    self.unjudged.append((place, trial))
+                else:
+                    judged.append((place, trial, verdict))
+        self.settle(judged)
 
-    def answer(
-        self, place: int, trial: int, completion: Completion, verdict: Verdict | None
-    ) -> None:
-        self.answers[place, trial] = completion
-        if verdict is None:
-            self.unjudged.append((place, trial))
-        else:
-            self.settle(place, trial, verdict)
-
-    def settle(self, place: int, trial: int, verdict: Verdict) -> None:
-        self.verdicts[place, trial] = verdict
-        n_tokens = self.answers[place, trial].n_tokens
-        self.schedule.judge(place, trial, verdict.verdict, n_tokens)
-        self.note(None, place, verdict)
+    def settle(self, judged: Sequence[tuple[int, int, Verdict]]) -> None:
+        for place, trial, verdict in judged:
+            self.verdicts[place, trial] = verdict
+            n_tokens = self.answers[place, trial].n_tokens
+            self.schedule.judge(place, trial, verdict.verdict, n_tokens)
+        self.note((), [(place, verdict) for place, _, verdict in judged])
         self.changed.set()
 
     async def launch(self, slots: asyncio.Semaphore) -> None:
@@ -183,19 +187,19 @@ class _Loop:
             finished = [c for c in arrived if c is not None and self.finish(c, slots)]
             if finished:
                 self.journal.append([self.record(c) for c in finished])
+                self.note(finished, ())
             for completion in finished:
                 place, trial, _ = self.flight.pop(completion.rollout_id)
                 slots.release()
-                self.note(completion, place, None)
-                self.answer(place, trial, completion, None)
+                self.answers[place, trial] = completion
+                self.unjudged.append((place, trial))
             self.start_judges(tasks)
         self.changed.set()
 
     def record(self, completion: Completion) -> dict[str, Any]:
         place, trial, _ = self.flight[completion.rollout_id]
-        fields = completion._asdict()
-        del fields["error"], fields["retry"]
-        return {"id": self.problems[place].row["id"], "trial": trial, **fields}
+        facts = dict(zip(_JOURNALLED, completion, strict=False))
+        return {"id": self.problems[place].row["id"], "trial": trial, **facts}
 
     def finish(self, completion: Completion, slots: asyncio.Semaphore) -> bool:
         """Return whether a request was answered; otherwise ask again or give the trial up."""
@@ -210,8 +214,9 @@ class _Loop:
                 return False
         del self.flight[completion.rollout_id]
         slots.release()
-        self.note(completion, place, None)
-        self.answer(place, trial, completion, Verdict("infra", completion.error))
+        self.note([completion], ())
+        self.answers[place, trial] = completion
+        self.settle([(place, trial, Verdict("infra", completion.error))])
         return False
 
     def count_failure(self, completion: Completion) -> None:
@@ -238,12 +243,11 @@ class _Loop:
             verdicts = await asyncio.to_thread(_verify, self.verifier, rows, completions)
         self.journal.append(
             [
-                {"rollout_id": completion.rollout_id, **verdict._asdict()}
-                for completion, verdict in zip(completions, verdicts, strict=True)
+                {"rollout_id": c.rollout_id, "verdict": word, "reason": reason, "extracted": found}
+                for c, (word, reason, found) in zip(completions, verdicts, strict=True)
             ]
         )
-        for (place, trial), verdict in zip(batch, verdicts, strict=True):
-            self.settle(place, trial, verdict)
+        self.settle([(*key, verdict) for key, verdict in zip(batch, verdicts, strict=True)])
         self.judging -= 1
         self.inbox.put_nowait(None)
 
@@ -252,7 +256,8 @@ class _Loop:
             Trial(
                 place,
                 trial,
-                *self.identify(place, trial),
+                self.answers[place, trial].rollout_id,
+                self.seed_of(place, trial),
                 self.answers[place, trial],
                 verdict,
                 trial < self.schedule.counted(place),

@@ -19,13 +19,13 @@ import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
+from xxhash import xxh3_128_hexdigest as checksum_of
 
 from pipeline.errors import UserError
 from pipeline.files import write_file
 from pipeline.placement import partition, shard_count
 from pipeline.schema import Sifted, canonical, digest
-from pipeline.tables import plain, read_text
+from pipeline.tables import plain, read_text, wanted_columns
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +70,12 @@ class Shards:
         parts = partition(table, shard_count(len(table), shard_rows, shard_count(earlier, 1)))
         made_by = {"step": step, "version": 1, "parameters": dict(parameters or {}), "inputs": []}
         made_by["rows_in"] = len(table) + sum(dropped.values())
+        key = digest(made_by)
+        # What was dropped before the rows had a place is counted with the first shard.
+        sifted = [Sifted(part, {} if i else dropped) for i, part in enumerate(parts)]
         records = [
-            # What was dropped before the rows had a place is counted with the first shard.
-            write_shard(folder, i, Sifted(part, {} if i else dropped), key=digest(made_by))
-            for i, part in enumerate(parts)
+            _kept(folder, i, one, key) or write_shard(folder, i, one, key=key)
+            for i, one in enumerate(sifted)
         ]
         write_manifest(folder, records, layout=f"id/{len(parts)}", made_by=made_by)
         return cls(folder)
@@ -235,18 +237,25 @@ def read_rows(path: str | Path, *, columns: Sequence[str] | None = None) -> pa.T
     if path.suffix == ".parquet":
         return plain(_read_parquet(path, columns))
     table = read_text(path)
-    return table.select(_known(columns, table.column_names, path))
+    return table.select(wanted_columns(columns, table.column_names, path))
 
 
 def _record_file(folder: Path, i: int) -> Path:
     return folder / "commits" / f"{i:05d}.json"
 
 
+def _kept(folder: Path, i: int, rows: Sifted, key: str) -> dict[str, Any] | None:
+    """Return shard i's record if these very rows are there: writing them again costs syncs."""
+    if (record := committed(folder, i, key)) is None or record["dropped"] != rows.dropped:
+        return None
+    return record if record["data"]["xxh3"] == checksum_of(_parquet_bytes(rows.kept)) else None
+
+
 def _write_parquet(folder: Path, name: str, table: pa.Table) -> dict[str, Any]:
     content = _parquet_bytes(table)
     write_file(folder / name, content)
-    checksum = xxhash.xxh3_128_hexdigest(content)
-    return {"file": name, "rows": len(table), "size": len(content), "xxh3": checksum}
+    facts = {"file": name, "rows": len(table), "size": len(content)}
+    return {**facts, "xxh3": checksum_of(content)}
 
 
 def _parquet_bytes(table: pa.Table) -> pa.Buffer:
@@ -258,20 +267,12 @@ def _parquet_bytes(table: pa.Table) -> pa.Buffer:
 def _read_parquet(file: Path, columns: Sequence[str] | None) -> pa.Table:
     try:
         with pq.ParquetFile(file) as opened:
-            return opened.read(_known(columns, opened.schema_arrow.names, file))
+            return opened.read(wanted_columns(columns, opened.schema_arrow.names, file))
     except (OSError, pa.ArrowInvalid) as fault:
         raise UserError(
             f"{file}: cannot be read as Parquet ({fault}); if a run made it, run the same command "
             "again and it is rebuilt"
         ) from fault
-
-
-def _known(columns: Sequence[str] | None, have: Sequence[str], file: Path) -> list[str]:
-    wanted = list(have if columns is None else columns)
-    for name in wanted:
-        if name not in have:
-            raise UserError(f"{file}: column '{name}' is missing; it has: {', '.join(have)}")
-    return wanted
 
 
 def _scan(files: Sequence[Path]) -> pl.LazyFrame:
@@ -283,9 +284,8 @@ def _is_whole(folder: Path, file: Mapping[str, Any]) -> bool:
     path = folder / file["file"]
     if not path.is_file():
         return False
-    if path.stat().st_size == file["size"]:
-        if xxhash.xxh3_128_hexdigest(path.read_bytes()) == file["xxh3"]:
-            return True
+    if path.stat().st_size == file["size"] and checksum_of(path.read_bytes()) == file["xxh3"]:
+        return True
     _log.warning("%s: does not match its commit record; the shard is made again", path)
     return False
 

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from pipeline.errors import UserError
 from pipeline.files import lock_folder
-from pipeline.plans import Plan, Scope, as_datasets, finish, has_name, named
+from pipeline.plans import Plan, Scope, as_datasets, finish, finished, has_name, named
 from pipeline.prefect_artifacts import following
-from pipeline.prefect_home import serving, settle_environment, shard_task
+from pipeline.prefect_home import serving, settle_environment, shard_task, show_cached
 from pipeline.prefect_runners import open_runner, taking
 from pipeline.previous import Resume, settle
 from pipeline.shards import Shards
@@ -155,14 +155,21 @@ def _run(plan: Plan, retries: int) -> Shards:
     run = active_run()
     wanted = [plan.made_by(i) for i in range(len(plan))]
     settle(plan.folder, wanted, resume=run.resume, keep=plan.journal)
+    records = {i: done for i in range(len(plan)) if (done := finished(plan, i)) is not None}
+    if records:
+        show_cached(plan.folder, len(records))
+    missing = [i for i in range(len(plan)) if i not in records]
     work = shard_task(plan, retries)
-    places = [{"folder": str(plan.folder), "i": i} for i in range(len(plan))]
     with taking(run.pool[0], engine=plan.journal):
-        futures = [run.pool[0].submit(work, parameters=place) for place in places]
+        futures = [
+            run.pool[0].submit(work, parameters={"folder": str(plan.folder), "i": i})
+            for i in missing
+        ]
     with following(plan.folder.name, futures) as ended:
         for future in ended:
             future.wait()
-    return finish(plan, [future.result() for future in futures])
+    records |= {i: future.result() for i, future in zip(missing, futures, strict=True)}
+    return finish(plan, [records[i] for i in range(len(plan))])
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Tables from outside: the one Arrow type for each kind of value, and readers for text files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -33,6 +34,15 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, _plain_type(field.type)) for field in kind])
     return kind
+
+
+def wanted_columns(columns: Sequence[str] | None, have: Sequence[str], file: Path) -> list[str]:
+    """Return the columns to read of a file, all for None; UserError for one it does not have."""
+    wanted = list(have if columns is None else columns)
+    for name in wanted:
+        if name not in have:
+            raise UserError(f"{file}: column '{name}' is missing; it has: {', '.join(have)}")
+    return wanted
 
 
 def read_text(path: Path) -> pa.Table:

@@ -56,6 +56,7 @@ _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|operatorname|emph)\*?"
     r"\s*\{([^{}]*)\}"
 )
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _ENDS = " \t\n.,;:\"'`"
 _STARTS = " \t\n;:\"'`"  # not the point of .5
 
@@ -89,10 +90,10 @@ def braced(text: str, start: int) -> str | None:
 def _closes(text: str, start: int) -> int | None:
     r"""Find the partner of the brace at `start`; `\{` and `\}` are signs, not braces."""
     depth = 0
-    for token in re.finditer(r"\\.|[{}]", text[start:], re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(token[0], 0)
+    for token in _BRACES.finditer(text, start):
+        depth += (token[0] == "{") - (token[0] == "}")
         if depth == 0 and token[0] == "}":
-            return start + token.start()
+            return token.start()
     return None
 
 

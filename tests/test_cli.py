@@ -55,6 +55,21 @@ class TestRuns:
             assert main(["export", str(out), "--to", trainer]) == 0
         assert main(["check", str(out / "export/trl-sft")]) == 0
 
+    def test_a_finished_run_writes_nothing_again(self, sums: Path, tmp_path: Path) -> None:
+        """A second run leaves data, set and report as they lie; a torn set is written again."""
+        out = tmp_path / "run"
+        assert main(dart(sums, out)) == 0
+        kinds = (".parquet", ".md", ".html", ".svg")
+        files = [file for file in out.rglob("*") if file.suffix in kinds]
+        before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+        assert len(files) >= 8 and main(dart(sums, out)) == 0
+        assert [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+        (torn,) = (out / "dataset").rglob("*.parquet")
+        whole = torn.read_bytes()
+        torn.write_bytes(whole[:-1])
+        assert main(dart(sums, out)) == 0
+        assert torn.read_bytes() == whole
+
     def test_config_runs_again_as_it_is(self, sums: Path, tmp_path: Path) -> None:
         """The config.yaml of a run, given to another folder, makes the same dataset bytes."""
         one, two = tmp_path / "one", tmp_path / "two"

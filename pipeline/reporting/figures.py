@@ -12,7 +12,7 @@ import polars as pl
 
 from pipeline.budgets import wilson
 from pipeline.reporting.funnel import Record
-from pipeline.reporting.trials import REJECTED, collect, scan_trials
+from pipeline.reporting.trials import REJECTED, collect, collect_all, scan_trials
 
 _MAX_LEVELS = 12  # more distinct values than this are no levels
 _FIFTHS = ["0–20 %", "20–40 %", "40–60 %", "60–80 %", "80–100 %"]
@@ -89,7 +89,13 @@ def measure(record: Record) -> Figures:
     trials = scan_trials(record)
     if trials is None:
         return Figures(prompts=len(prompts) if prompts is not None else 0)
-    each = _per_prompt(trials)
+    each, totals, outcomes, fates, *lengths = collect_all(
+        _per_prompt(trials),
+        trials.select(*_totals()),
+        _outcomes(trials),
+        _fates(trials),
+        *_lengths(trials),
+    )
     if prompts is None or prompts.join(each, on="id", how="semi").is_empty():
         # What was sampled are rows that the run itself made (tasks out of snippets, say).
         none = pl.lit(None, pl.String)
@@ -98,7 +104,6 @@ def measure(record: Record) -> Figures:
         pl.col("trials", "spent", "judged", "correct", "kept").fill_null(0)
     )
     by, each = _grouped(each)
-    totals = collect(trials.select(*_totals())).row(0, named=True)
     return Figures(
         prompts=len(each),
         covered=each.filter(pl.col("correct") > 0).height,
@@ -107,12 +112,12 @@ def measure(record: Record) -> Figures:
         with_rows=each.filter(pl.col("kept") > 0).height,
         by=by,
         levels=_levels(each),
-        outcomes=_outcomes(trials),
-        fates=_fates(trials),
-        lengths=_lengths(trials, totals.pop("longest")),
+        outcomes=sorted(map(Outcome._make, outcomes.iter_rows()), key=_outcome_order),
+        fates=_all_fates(fates),
+        lengths=_histograms(*lengths),
         coverage=_coverage(each),
         sources=_sources(each),
-        **totals,
+        **totals.row(0, named=True),
     )
 
 
@@ -124,22 +129,20 @@ def _read_prompts(record: Record) -> pl.DataFrame | None:
     return collect(opened.scan().select("id", level=level, source=pl.col("source")))
 
 
-def _per_prompt(trials: pl.LazyFrame) -> pl.DataFrame:
+def _per_prompt(trials: pl.LazyFrame) -> pl.LazyFrame:
     counted, correct = pl.col("counted"), pl.col("verdict") == "correct"
     hits = pl.col("trial").filter(counted & correct).sort()
     target = pl.col("target").max()
     wanted = pl.when(target > 0).then(target - 1)
-    return collect(
-        trials.group_by("id").agg(
-            trials=counted.sum(),
-            spent=pl.len(),
-            judged=(counted & (correct | REJECTED)).sum(),
-            correct=(counted & correct).sum(),
-            kept=pl.col("kept").sum(),
-            target=target,
-            first=hits.first(),
-            at_target=hits.get(wanted, null_on_oob=True),
-        )
+    return trials.group_by("id").agg(
+        trials=counted.sum(),
+        spent=pl.len(),
+        judged=(counted & (correct | REJECTED)).sum(),
+        correct=(counted & correct).sum(),
+        kept=pl.col("kept").sum(),
+        target=target,
+        first=hits.first(),
+        at_target=hits.get(wanted, null_on_oob=True),
     )
 
 
@@ -192,18 +195,19 @@ def _totals() -> list[pl.Expr]:
         (pl.col("counted") & (pl.col("verdict") == "correct")).sum().alias("correct"),
         kept.sum().alias("kept"),
         tokens.sum().alias("tokens"),
-        tokens.max().fill_null(0).alias("longest"),
     ]
 
 
-def _outcomes(trials: pl.LazyFrame) -> list[Outcome]:
+def _outcomes(trials: pl.LazyFrame) -> pl.LazyFrame:
     found = trials.filter("counted").group_by("verdict", pl.col("reason").fill_null(""))
-    table = collect(found.agg(pl.len(), pl.col("n_tokens").sum()))
-    rows = [Outcome(*row) for row in table.iter_rows()]
-    return sorted(rows, key=lambda row: (-row.rollouts, row.name, row.reason))
+    return found.agg(pl.len(), pl.col("n_tokens").sum())
 
 
-def _fates(trials: pl.LazyFrame) -> list[Outcome]:
+def _outcome_order(row: Outcome) -> tuple[int, str, str]:
+    return -row.rollouts, row.name, row.reason
+
+
+def _fates(trials: pl.LazyFrame) -> pl.LazyFrame:
     fate = (
         pl.when(~pl.col("counted"))
         .then(pl.lit("surplus"))
@@ -215,20 +219,28 @@ def _fates(trials: pl.LazyFrame) -> list[Outcome]:
         .then(pl.lit("rejected"))
         .otherwise(pl.lit("not judged"))
     )
-    table = collect(trials.group_by(fate).agg(pl.len(), pl.col("n_tokens").sum()))
+    return trials.group_by(fate).agg(pl.len(), pl.col("n_tokens").sum())
+
+
+def _all_fates(table: pl.DataFrame) -> list[Outcome]:
     found = {name: counts for name, *counts in table.iter_rows()}
     return [Outcome(name, "", *found.get(name, (0, 0))) for name in _FATES]
 
 
-def _lengths(trials: pl.LazyFrame, longest: int) -> Lengths:
+def _lengths(trials: pl.LazyFrame) -> list[pl.LazyFrame]:
+    """Count rollouts by length: of all, of those kept, of those rejected."""
+    sides = [pl.lit(value=True), pl.col("kept"), pl.col("counted") & REJECTED]
+    return [trials.filter(side).group_by("n_tokens").agg(pl.len()) for side in sides]
+
+
+def _histograms(every: pl.DataFrame, *sides: pl.DataFrame) -> Lengths:
+    longest = int(every["n_tokens"].max() or 0)  # type: ignore[arg-type]
     width = max(1, -(-(longest + 1) // _BINS))
-    sides = {"kept": pl.col("kept"), "rejected": pl.col("counted") & REJECTED}
-    bars: dict[str, list[int]] = {}
-    for side, chosen in sides.items():
-        bins = trials.filter(chosen).group_by(pl.col("n_tokens") // width).agg(pl.len())
-        found = dict(collect(bins).iter_rows())
-        bars[side] = [found.get(i, 0) for i in range(longest // width + 1)]
-    return Lengths(width, **bars)
+    bars = [[0] * (longest // width + 1) for _ in sides]
+    for side, bar in zip(sides, bars, strict=True):
+        for length, rollouts in side.drop_nulls().iter_rows():
+            bar[length // width] += rollouts
+    return Lengths(width, *bars)
 
 
 def _coverage(each: pl.DataFrame) -> list[tuple[int, float, float]]:

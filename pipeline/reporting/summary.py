@@ -24,11 +24,11 @@ def write_summary(run: str | Path) -> Path:
     figures = measure(record)
     target = record.folder / "summary.md"
     plots = plot(record, figures)
-    write_file(target, _text(record, figures, plots).encode())
     if plots:
         svg = str(plots[0].svg).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
         head, mark, rest = svg.partition(">")
         write_file(record.folder / "plot.svg", (head + mark + _STYLE + rest).encode())
+    write_file(target, _text(record, figures, plots).encode())
     return target
 
 

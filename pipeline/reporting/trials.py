@@ -27,7 +27,9 @@ def scan_trials(record: Record) -> pl.LazyFrame | None:
             "rollout_id", "id", "trial", "verdict", "reason", "n_tokens", "target", "counted"
         ),
     )
-    kept = kept_ids(record).lazy().with_columns(kept=True)
+    if (named := _named(record)) is None:
+        return light.with_columns(kept=pl.lit(value=False))
+    kept = named.with_columns(kept=True)
     return light.join(kept, on="rollout_id", how="left").with_columns(
         pl.col("kept").fill_null(value=False)
     )
@@ -35,6 +37,9 @@ def scan_trials(record: Record) -> pl.LazyFrame | None:
 
 def _with_verdicts(record: Record, trials: pl.LazyFrame) -> pl.LazyFrame:
     """Take verdicts from the first later step that gave some: code is judged after sampling."""
+    asked = record.stage("rollouts")
+    if asked is not None and asked.parameters.get("verifier"):
+        return trials  # judged while sampling; later steps only hand the verdicts on
     for stage in record.stages:
         opened = record.open(stage.name) if stage.name != "rollouts" else None
         if opened is None or not {"rollout_id", "verdict"} <= set(record.columns(stage.name)):
@@ -52,18 +57,30 @@ def _with_verdicts(record: Record, trials: pl.LazyFrame) -> pl.LazyFrame:
 
 def kept_ids(record: Record) -> pl.DataFrame:
     """Return the distinct ids of the rollouts behind the final rows, in column rollout_id."""
-    final, sampled = record.final, record.open("rollouts")
-    opened = record.open(final.name) if final else None
-    if final is None or opened is None or sampled is None:
+    named, sampled = _named(record), record.open("rollouts")
+    if named is None or sampled is None:
         return pl.DataFrame(schema={"rollout_id": pl.String})
+    # Parents name prompts too.
+    return collect(sampled.scan().select("rollout_id").join(named, on="rollout_id", how="semi"))
+
+
+def _named(record: Record) -> pl.LazyFrame | None:
+    """Query the distinct ids that the final rows name as their rollouts or other parents."""
+    final = record.final
+    opened = record.open(final.name) if final else None
+    if final is None or opened is None:
+        return None
     ids = pl.col("rollout_id")
     if "row_id" in record.columns(final.name):
         ids = pl.col("parents").list.explode()
-    named = opened.scan().select(rollout_id=ids.cast(pl.String)).unique()
-    # Parents name prompts too.
-    return collect(sampled.scan().select("rollout_id").join(named, on="rollout_id", how="semi"))
+    return opened.scan().select(rollout_id=ids.cast(pl.String)).unique()
 
 
 def collect(frame: pl.LazyFrame) -> pl.DataFrame:
     """Run a query in batches, so that its memory is that of its answer and joins."""
     return frame.collect(engine="streaming")
+
+
+def collect_all(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
+    """Run several queries in one pass over what they have in common."""
+    return pl.collect_all(frames, engine="streaming")

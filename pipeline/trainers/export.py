@@ -15,10 +15,11 @@ from typing import Any, Literal, get_args
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from xxhash import xxh3_128_hexdigest as checksum_of
 
 from pipeline.errors import UserError
 from pipeline.schema import PAIRS, SCORES, SFT, STEPWISE, UNPAIRED, check, digest
-from pipeline.shards import read_parquet, write_parquet
+from pipeline.shards import Shards, read_parquet, write_parquet
 from pipeline.trainers.card import Card, render
 from pipeline.trainers.conversations import REMEDIES, find_faults, find_step_faults
 from pipeline.trainers.formats import Kind, Trainer, as_example, find_writer
@@ -63,6 +64,13 @@ def emit(
     text = render(card, kind=kind, rows=rows, sample=sample)
     (partial / "README.md").write_text(text, encoding="utf-8")
     return _swap(partial, target)
+
+
+def is_emitted(run_folder: Path | str, kind: Kind, rows: Shards) -> bool:
+    """Say whether RUN/dataset/<kind>/ holds these very shards, each in a file of its own."""
+    files = sorted((Path(run_folder) / "dataset" / kind / "data").glob("*.parquet"))
+    same = (checksum_of(one.read_bytes()) == rows.checksum(i) for i, one in enumerate(files))
+    return len(files) == len(rows) and all(same)
 
 
 def export(
