@@ -13,15 +13,18 @@ from pipeline.budgets import Budget
 from pipeline.engines import Completion, Engine, Sampling
 from pipeline.engines.host import on_engine
 from pipeline.journal import Journal
+from pipeline.known import judged_by, read_journal, read_rollouts
 from pipeline.progress import Progress, track
 from pipeline.prompts import render
-from pipeline.sampling import Known, Note, Problem, Trial, read_known, sample
+from pipeline.sampling import Note, Problem, Trial, sample
 from pipeline.schedule import Limits, Schedule
 from pipeline.schema import ROLLOUTS, Sifted, Verdict, Verifier, canonical
 from pipeline.steps import step
 
-# Beside the fixed columns: how many correct completions the prompt was to reach; null if none.
-_FIELDS = ROLLOUTS.append(pa.field("target", pa.int32()))
+# Beside the fixed columns: how many correct completions the prompt was to reach (null if none), and
+# what the verdict rests on.
+_EXTRA = [pa.field("target", pa.int32()), pa.field("judged_by", pa.string())]
+_FIELDS = pa.schema([*ROLLOUTS, *_EXTRA])
 
 
 @step(expands=True, journal=True, retries=2, free=("model", "engine", "of"))
@@ -52,7 +55,13 @@ def rollouts(
     """
     rows = prompts.to_pylist()
     problems = [
-        Problem(row, render(template, row, plain=plain), row.get("prefix") or "") for row in rows
+        Problem(
+            row,
+            render(template, row, plain=plain),
+            row.get("prefix") or "",
+            judged_by(verifier, row),
+        )
+        for row in rows
     ]
     schedule = Schedule(
         Budget(**{**budget, "band": tuple(budget["band"])}),
@@ -60,9 +69,9 @@ def rollouts(
         Limits(**{name: share * len(rows) for name, share in limits.items()}),
     )
     known = {
-        **_read_table(earlier),
-        **_read_table(previous),
-        **read_known(journal.records),
+        **read_rollouts(earlier),
+        **read_rollouts(previous),
+        **read_journal(journal.records),
     }
     settings = Sampling(**{**sampling, "stop": tuple(sampling["stop"])})
     progress = track(journal.path.parents[2])
@@ -107,25 +116,6 @@ def _noter(progress: Progress, schedule: Schedule) -> Note:
         finished = done
 
     return note
-
-
-def _read_table(previous: pa.Table | None) -> dict[str, Known]:
-    """Rebuild the finished trials of an earlier version of the shard, by rollout id."""
-    known: dict[str, Known] = {}
-    for row in previous.to_pylist() if previous is not None else ():
-        if row["finish_reason"] == "error":
-            continue  # never answered: to be asked again
-        completion = Completion(
-            row["rollout_id"],
-            row["completion"],
-            row["finish_reason"],
-            n_tokens=row["n_tokens"],
-            sum_logprob=row["sum_logprob"],
-        )
-        judged = row["verdict"] != "infra"  # else the verifier failed: to be judged again
-        verdict = Verdict(row["verdict"], row["reason"], row["extracted"]) if judged else None
-        known[row["rollout_id"]] = Known(row["id"], row["trial"], completion, verdict)
-    return known
 
 
 def _sift(
@@ -181,5 +171,6 @@ def _table(
         "counted": [trial.counted for trial in trials],
         "parents": [[prompt_id] for prompt_id in ids],
         "target": [schedule.target(trial.place) for trial in trials],
+        "judged_by": [problem.judged_by for problem in asked],
     }
     return pa.table(columns, schema=_FIELDS)

@@ -8,7 +8,7 @@ served.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from pipeline.engines import Completion, Engine, Request, Sampling
 from pipeline.errors import EngineError
 from pipeline.interrupts import asking, stopping
 from pipeline.journal import Journal
+from pipeline.known import Known
 from pipeline.prompts import Rendered
 from pipeline.schedule import Schedule
 from pipeline.schema import Case, Verdict, Verifier, canonical, digest, trial_seed
@@ -26,17 +27,22 @@ _JUDGES = 2  # batches that are verified at a time
 _RETRIES = 2  # of one request that came back as an error, beyond the engine's own
 _GIVE_UP_AFTER = 100  # failed requests in a row: the engine answers nothing
 _JOURNALLED = Completion._fields[:6]  # all but what is said of errors: those are not journalled
+_JUDGED = ("rollout_id", *Verdict._fields, "judged_by")
 
 # Hears of new completions, and of verdicts with their prompts' places.
 Note = Callable[[Sequence[Completion], Sequence[tuple[int, Verdict]]], None]
 
 
 class Problem(NamedTuple):
-    """One prompt to sample: its row (column -> value), what the engine is asked, the prefix."""
+    """One prompt to sample: its row (column -> value), what the engine is asked, the prefix.
+
+    `judged_by` says what its verdicts rest on (`pipeline.known`).
+    """
 
     row: Mapping[str, Any]
     rendered: Rendered
     prefix: str = ""
+    judged_by: str = ""
 
 
 class Trial(NamedTuple):
@@ -49,15 +55,6 @@ class Trial(NamedTuple):
     completion: Completion
     verdict: Verdict
     counted: bool
-
-
-class Known(NamedTuple):
-    """A trial that an earlier run finished; `verdict` is None where it was not judged yet."""
-
-    id: str
-    trial: int
-    completion: Completion
-    verdict: Verdict | None
 
 
 async def sample(
@@ -122,27 +119,30 @@ class _Loop:
         return self.schedule.open > 0 and not stopping()
 
     def seed_of(self, place: int, trial: int) -> int:
-        row, rendered, _ = self.problems[place]
+        row, rendered, *_ = self.problems[place]
         return trial_seed(self.seed, row["id"], rendered.digest, trial)
 
     def identify(self, place: int, trial: int) -> tuple[str, int]:
         """Return a trial's rollout id and seed."""
-        row, rendered, prefix = self.problems[place]
+        row, rendered, prefix, _ = self.problems[place]
         seed = self.seed_of(place, trial)
         model = self.engine.model
         parts = (row["id"], rendered.digest, prefix, model, self.sampling_json, seed, trial)
         return digest(*parts), seed
 
     def recall(self, known: Mapping[str, Known]) -> None:
-        """Take over what an earlier run finished, where the rollout's identity is the same."""
+        """Take over what an earlier run finished, where the rollout's identity is the same.
+
+        A verdict that rests on something else is found anew.
+        """
         places = {problem.row["id"]: place for place, problem in enumerate(self.problems)}
         judged = []
-        for rollout_id, (prompt_id, trial, completion, verdict) in known.items():
+        for rollout_id, (prompt_id, trial, completion, verdict, by) in known.items():
             place = places.get(prompt_id)
             if place is not None and self.identify(place, trial)[0] == rollout_id:
                 self.schedule.start(place, trial)
                 self.answers[place, trial] = completion
-                if verdict is None:
+                if verdict is None or by != self.problems[place].judged_by:
                     self.unjudged.append((place, trial))
                 else:
                     judged.append((place, trial, verdict))
@@ -171,7 +171,7 @@ class _Loop:
         self.inbox.put_nowait(None)
 
     def submit(self, place: int, trial: int, attempt: int) -> None:
-        _, rendered, prefix = self.problems[place]
+        _, rendered, prefix, _ = self.problems[place]
         rollout_id, seed = self.identify(place, trial)
         self.flight[rollout_id] = place, trial, attempt
         request = Request(rollout_id, rendered.messages, rendered.text, prefix, self.sampling, seed)
@@ -241,10 +241,11 @@ class _Loop:
         cores = len(os.sched_getaffinity(0))
         async with slots_of(asyncio.get_running_loop(), cores, "verification"):
             verdicts = await asyncio.to_thread(_verify, self.verifier, rows, completions)
+        by = (self.problems[place].judged_by for place, _ in batch)
         self.journal.append(
             [
-                {"rollout_id": c.rollout_id, "verdict": word, "reason": reason, "extracted": found}
-                for c, (word, reason, found) in zip(completions, verdicts, strict=True)
+                dict(zip(_JUDGED, (completion.rollout_id, *verdict, one), strict=True))
+                for completion, verdict, one in zip(completions, verdicts, by, strict=True)
             ]
         )
         self.settle([(*key, verdict) for key, verdict in zip(batch, verdicts, strict=True)])
@@ -281,20 +282,3 @@ def _verify(
     for i, verdict in zip(whole, judged, strict=True):
         verdicts[i] = verdict
     return verdicts
-
-
-def read_known(records: Iterable[Mapping[str, Any]]) -> dict[str, Known]:
-    """Rebuild the finished trials of a journal, by rollout id."""
-    known: dict[str, Known] = {}
-    for record in records:
-        fields = dict(record)
-        rollout_id = fields["rollout_id"]
-        if fields.get("verdict") == "infra":
-            continue  # the verifier failed: to be judged again
-        if "verdict" in fields:
-            del fields["rollout_id"]
-            known[rollout_id] = known[rollout_id]._replace(verdict=Verdict(**fields))
-        else:
-            prompt_id, trial = fields.pop("id"), fields.pop("trial")
-            known[rollout_id] = Known(prompt_id, trial, Completion(**fields), None)
-    return known

@@ -96,6 +96,19 @@ class TestRuns:
         after = _rollout_texts(out)
         assert before.items() <= after.items() and len(after) > len(before)
 
+    def test_a_corrected_reference_is_judged_anew(self, sums: Path, tmp_path: Path) -> None:
+        """Verdicts follow the reference: rollouts that were right by the old one are wrong now."""
+        out = tmp_path / "run"
+        fixed = ["k=2", "max_trials=4"]
+        assert main(dart(sums, out, *fixed)) == 0
+        before = _rollout_texts(out)
+        sums.write_text(sums.read_text().replace('"gold": "', '"gold": "9'))
+        assert main(dart(sums, out, *fixed)) == 0
+        rollouts = Shards.open(out / "rollouts").table()
+        assert before.items() <= _rollout_texts(out).items()
+        assert "correct" not in rollouts["verdict"].to_pylist()
+        assert Shards.open(out / "to_sft").rows == 0
+
     @pytest.mark.parametrize("scale", ["one", "hardest"])
     def test_budgets(self, sums: Path, tmp_path: Path, scale: str) -> None:
         """Prop2diff with either scale and the vanilla baseline emit distinct correct rows."""

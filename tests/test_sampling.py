@@ -13,8 +13,9 @@ from pipeline.budgets import Budget
 from pipeline.engines import Completion, Engine, Sampling, open_engine
 from pipeline.errors import EngineError
 from pipeline.journal import Journal
+from pipeline.known import judged_by, read_journal
 from pipeline.prompts import render
-from pipeline.sampling import Problem, Trial, read_known, sample
+from pipeline.sampling import Problem, Trial, sample
 from pipeline.schedule import UNLIMITED, Limits, Schedule
 from pipeline.schema import Case, Verdict, verifier
 
@@ -33,17 +34,23 @@ def boxed(cases: Sequence[Case]) -> list[Verdict]:
     ]
 
 
-def problems(n: int) -> list[Problem]:
-    """Sums whose pass rate falls from 1.0 to 0.1 with the first number's last digit."""
+def problems(n: int, off: int = 0) -> list[Problem]:
+    """Sums whose pass rate falls from 1.0 to 0.1 with the first number's last digit.
+
+    `off` makes the references wrong by so much.
+    """
     rows = [
         {
             "id": f"p{a}",
             "messages": [{"role": "user", "content": f"What is {a} + 5?"}],
-            "answer": str(a + 5),
+            "answer": str(a + 5 + off),
         }
         for a in range(n)
     ]
-    return [Problem(row, render("{{ prompt }} Box it.", row)) for row in rows]
+    return [
+        Problem(row, render("{{ prompt }} Box it.", row), judged_by=judged_by(boxed, row))
+        for row in rows
+    ]
 
 
 def run(
@@ -56,6 +63,7 @@ def run(
     asked: list[str] | None = None,
     latency_s: float = 0.002,
     slots: int = 16,
+    off: int = 0,
 ) -> list[Trial]:
     """Sample sums with a scripted engine; `asked` collects the ids that reach the engine."""
 
@@ -71,14 +79,14 @@ def run(
         )
         try:
             return await sample(
-                problems(n),
+                problems(n, off),
                 schedule,
                 heard,
                 boxed,
                 sampling=Sampling(max_tokens=50),
                 seed=7,
                 journal=open_journal,
-                known=read_known(open_journal.records),
+                known=read_journal(open_journal.records),
                 note=lambda *_: None,
             )
         finally:
@@ -128,12 +136,23 @@ def test_a_torn_run_asks_nothing_twice(tmp_path: Path) -> None:
         torn = tmp_path / f"torn{i}"
         torn.write_bytes(content[: draw.randrange(len(content))])
         journal = Journal.open(torn)
-        held = set(read_known(journal.records))
+        held = set(read_journal(journal.records))
         journal.close()
         asked: list[str] = []
         assert counted(run(torn, asked=asked)) == whole
         assert not held & set(asked)
         assert len(asked) == len(set(asked))
+
+
+def test_a_torn_run_judges_anew_where_the_reference_changed(tmp_path: Path) -> None:
+    """Answers of a journal are kept, verdicts only if they rest on the same reference."""
+    one = run(tmp_path / "j", budget=Budget("fixed", 4, 4))
+    asked: list[str] = []
+    two = run(tmp_path / "j", budget=Budget("fixed", 4, 4), off=1000, asked=asked)
+    assert not asked and [t.completion for t in two] == [t.completion for t in one]
+    assert {t.verdict.verdict for t in one} == {"correct", "wrong"}
+    assert {t.verdict.verdict for t in two} == {"wrong"}
+    assert run(tmp_path / "j", budget=Budget("fixed", 4, 4), off=1000) == two
 
 
 def test_flaky_requests_are_asked_again(tmp_path: Path) -> None:
