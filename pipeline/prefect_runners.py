@@ -86,7 +86,8 @@ def _dask(address: str, workers: int) -> Any:
         Client(address, timeout=_CONNECT_S, set_as_default=False).close()  # else it waits for ever
         return DaskTaskRunner(address=address)
     _share_path()
-    words = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    # A free port of its own: None would take 8787 on every interface, and complain at a second run.
+    words = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     return DaskTaskRunner(cluster_class="distributed.LocalCluster", cluster_kwargs=words)
 
 

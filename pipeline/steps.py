@@ -22,6 +22,7 @@ from pipeline.prefect_artifacts import following
 from pipeline.prefect_home import serving, settle_environment, shard_task
 from pipeline.prefect_runners import open_runner, taking
 from pipeline.previous import Resume, settle
+from pipeline.progress import leading
 from pipeline.shards import Shards
 
 Output = Literal["sft", "pairs", "unpaired", "stepwise", "scores"]
@@ -167,7 +168,11 @@ def _run(plan: Plan, retries: int) -> Shards:
 
 @contextmanager
 def _activated(run: Run) -> Iterator[None]:
-    with lock_folder(run.folder), open_runner(run.runner, run.workers) as pool:
+    with (
+        lock_folder(run.folder),
+        leading(run.folder),
+        open_runner(run.runner, run.workers) as pool,
+    ):
         run.names.clear()
         run.pool[:] = [pool]
         token = _active.set(run)

@@ -11,6 +11,7 @@ from distributed import LocalCluster
 
 from pipeline.errors import UserError
 from pipeline.journal import Journal
+from pipeline.progress import read_progress
 from pipeline.shards import Shards
 from pipeline.steps import Run, running
 from tests.toy_cluster import refused, squares
@@ -23,15 +24,16 @@ def cluster():
     """Two worker processes; one of them declares a GPU, both a core."""
     path = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = f"{Path(__file__).parents[1]}{os.pathsep}{path}"
-    words = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    words = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(resources={"CPU": 1, "GPU": 1}, silence_logs=50, **words) as made:
         yield made.scheduler_address
     os.environ["PYTHONPATH"] = path
 
 
 def content(run: Path) -> dict[str, bytes]:
-    """Every file of a run but the lock."""
-    files = [file for file in sorted(run.rglob("*")) if file.is_file() and file.name != ".lock"]
+    """Every file of a run but the lock and the progress, which has clock times."""
+    files = [file for file in sorted(run.rglob("*")) if file.is_file()]
+    files = [file for file in files if file.name not in (".lock", "progress.jsonl")]
     return {str(file.relative_to(run)): file.read_bytes() for file in files}
 
 
@@ -55,6 +57,16 @@ def test_dask_makes_the_same_bytes_as_threads(tmp_path, cluster):
     with running(Run(tmp_path / "dask/run", runner=f"dask:{cluster}")):
         squares(marks=str(tmp_path / "dask"))
     assert len((tmp_path / "dask/calls").read_text().splitlines()) == 4
+
+
+def test_workers_are_counted_where_the_flow_runs(tmp_path, cluster):
+    """Two sessions on the same two workers: all that they drew is in the last line, once."""
+    make(tmp_path / "both", f"dask:{cluster}")
+    with running(Run(tmp_path / "both/run", "never", f"dask:{cluster}")):
+        squares(marks=str(tmp_path / "both"))
+    last = read_progress(tmp_path / "both/run")[-1]
+    assert (last["prompts"], last["finished"], last["rollouts"]) == (100, 100, 400)
+    assert not (tmp_path / "both/run/progress").exists()
 
 
 def test_a_killed_worker_costs_its_shard_alone(tmp_path, cluster):

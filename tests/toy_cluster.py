@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import UserError
+from pipeline.progress import track
 from pipeline.shards import Shards
 from pipeline.steps import active_run, recipe, step
 
@@ -35,6 +36,9 @@ def draw(rows, *, journal, previous):
     """Two rows a row, through the journal, as a step does that asks an engine."""
     ids = [f"{one}/{n}" for one in rows["id"].to_pylist() for n in range(2)]
     journal.append([{"id": one} for one in ids])
+    progress = track(journal.path.parents[2])
+    progress.begin(100, journal.path.parents[1])
+    progress.add(finished=len(rows), rollouts=len(ids))
     return pa.table({"id": pa.array(ids, pa.string())})
 
 
