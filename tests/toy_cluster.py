@@ -43,13 +43,6 @@ def draw(rows, *, journal, previous):
 
 
 @step()
-def burn(rows, *, rounds):
-    """Use the processor for `rounds` rounds of Python."""
-    total = sum(i * i % 7 for i in range(rounds))
-    return rows.append_column("burnt", pa.array([total] * len(rows)))
-
-
-@step()
 def refuse(rows):
     """Refuse every shard."""
     raise UserError("not with these rows")

@@ -1,7 +1,6 @@
 """What the folder of a killed run holds, and what its rerun did with it; `kills` asks."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -10,21 +9,27 @@ from pipeline.journal import Journal
 from pipeline.shards import read_parquet
 
 MARK = "TAMIS_KILLS"
+_AGENTS = (b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
 _ROLLOUT = {"rollout_id", "completion", "finish_reason", "n_tokens"}
 _MEASURED = {"wall_ms", "cpu_ms", "max_rss_kb"}
 _EQUAL = ("config.yaml", "manifest.json", "dataset/**/*", "features/**/*", "*/data/*")
 
 
 def marked(mark: str) -> list[int]:
-    """Return the processes that carry `mark` in their environment."""
+    """Return the processes that carry `mark` in their environment.
+
+    Ray's own two agents are left out: they see the end of their node and then try for a minute to
+    report it to a server that is gone as well, before they end.
+    """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if f"{MARK}={mark}".encode() in (place / "environ").read_bytes().split(b"\0"):
+            ours = (place / "cmdline").read_bytes().partition(b"\0")[0] not in _AGENTS
+            if ours and f"{MARK}={mark}".encode() in (place / "environ").read_bytes().split(b"\0"):
                 found.append(int(place.name))
         except OSError:
             continue
-    return [one for one in found if one != os.getpid()]
+    return found
 
 
 def finished_rollouts(out: Path) -> dict[str, tuple]:
