@@ -20,7 +20,7 @@ from pipeline.files import lock_folder
 from pipeline.plans import Plan, Scope, as_datasets, finish, has_name, named
 from pipeline.prefect_artifacts import following
 from pipeline.prefect_home import serving, settle_environment, shard_task
-from pipeline.prefect_runners import open_runner, taking
+from pipeline.prefect_runners import naming_dead_workers, open_runner, taking
 from pipeline.previous import Resume, settle
 from pipeline.progress import leading
 from pipeline.shards import Shards
@@ -163,7 +163,8 @@ def _run(plan: Plan, retries: int) -> Shards:
     with following(plan.folder.name, futures) as ended:
         for future in ended:
             future.wait()
-    return finish(plan, [future.result() for future in futures])
+    with naming_dead_workers(plan.folder):
+        return finish(plan, [future.result() for future in futures])
 
 
 @contextmanager

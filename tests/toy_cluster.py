@@ -43,6 +43,14 @@ def draw(rows, *, journal, previous):
 
 
 @step()
+def devour(rows):
+    """Be killed, as the kernel does when memory runs out, at row r7 each time."""
+    if "r7" in rows["id"].to_pylist():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows
+
+
+@step()
 def refuse(rows):
     """Refuse every shard."""
     raise UserError("not with these rows")
@@ -53,6 +61,12 @@ def squares(marks: str, deadly: str = "") -> Shards:
     """A hundred numbers in four shards, squared, then drawn from."""
     hundred = numbers(active_run().claim("numbers"), shard_rows=32)
     return draw(square(hundred, marks=marks, deadly=deadly))
+
+
+@recipe(paper="none", output="scores")
+def devoured() -> Shards:
+    """Four shards, one of which no worker survives."""
+    return devour(numbers(active_run().claim("numbers"), shard_rows=32))
 
 
 @recipe(paper="none", output="scores")
