@@ -58,7 +58,7 @@ def print_metrics(folders: Sequence[Path]) -> str:
 
     registry = CollectorRegistry()
     registry.register(Runs(folders))
-    return generate_latest(registry).decode()
+    return str(generate_latest(registry), "utf-8")
 
 
 def serve_metrics(folders: Sequence[Path], host: str, port: int) -> Any:

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 from tests.benchmarks import kill_checks as disk
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKED = "TAMIS_ASKED"
+ASKED = "TAMIS_REQUESTS"
 KINDS = ("sampling", "code", "selection")
 GONE_WITHIN_S = 20
 START_SHARE = 0.2

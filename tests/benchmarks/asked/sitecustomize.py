@@ -1,4 +1,4 @@
-"""Writes the id of every rollout that an engine is asked to the file $TAMIS_ASKED, one a line.
+"""Writes the id of every rollout that an engine is asked to the file $TAMIS_REQUESTS, one a line.
 
 Python imports it at its start where this folder is on PYTHONPATH, and so do the workers of a
 cluster that a run starts. Nothing of ours is imported before the run itself does.
@@ -23,7 +23,7 @@ class Noting(SourceFileLoader):
         """Execute the module; then wrap `submit`."""
         super().exec_module(module)
         engine = getattr(module, ENGINES[module.__name__])
-        handle = os.open(os.environ["TAMIS_ASKED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        handle = os.open(os.environ["TAMIS_REQUESTS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
         def submit(self: Any, request: Any, inbox: Any, really: Any = engine.submit) -> None:
             os.write(handle, request.rollout_id.encode() + b"\n")
@@ -44,5 +44,5 @@ class Finder:
         return spec
 
 
-if "TAMIS_ASKED" in os.environ:
+if "TAMIS_REQUESTS" in os.environ:
     sys.meta_path.insert(0, Finder)
