@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,10 +92,10 @@ def adding():
         server.server_close()
 
 
-def start(place: Path, words: list[str]) -> "subprocess.Popen[str]":
+def start(place: Path, words: list[str], api: str) -> "subprocess.Popen[str]":
     """Start `tamis run` with a runtime directory that both runs have in common."""
     command = [sys.executable, "-m", "pipeline", "run", *words, "--out", str(place)]
-    env = {**os.environ, "XDG_RUNTIME_DIR": str(place.parent)}
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(place.parent), "PREFECT_API_URL": api}
     return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 
@@ -104,7 +105,7 @@ def finish(runs: list["subprocess.Popen[str]"]) -> None:
     assert [run.returncode for run in runs] == [0, 0], said
 
 
-def test_two_runs_share_one_servers_slots(tmp_path):
+def test_two_runs_share_one_servers_slots(tmp_path, prefect_server):
     """While both ask, each has half of the 8 slots; both sets are whole."""
     with adding() as server:
         model = f"openai:http://127.0.0.1:{server.server_address[1]}/v1#adds"
@@ -116,12 +117,43 @@ def test_two_runs_share_one_servers_slots(tmp_path):
             words = [f"prompts={source}", f"model={model}", "budget=fixed", "k=2"]
             words += ["max_trials=2", f"engine={{slots: {SLOTS}}}"]
             settings = [word for setting in words for word in ("--set", setting)]
-            runs.append(start(tmp_path / f"run{b}", ["dart_math", *settings]))
+            runs.append(start(tmp_path / f"run{b}", ["dart_math", *settings], prefect_server))
         finish(runs)
     # The first run's requests from before it was two are answered first.
     settled = [pair for pair in server.seen[2 * SLOTS :] if min(pair)]
     assert max(sum(pair) for pair in settled) == SLOTS
     assert {max(pair) for pair in settled} <= set(range(SLOTS // 2 + 1))
     for b in ("1", "2"):
-        steps = json.loads((tmp_path / f"run{b}/manifest.json").read_text())["steps"]
-        assert {step["name"]: step["rows"] for step in steps}["rollouts"] == 120
+        assert _rows(tmp_path / f"run{b}", "rollouts") == 120
+
+
+def test_two_runs_share_one_sandbox(tmp_path, prefect_server):
+    """Both runs send their programs to one server of one slot; all are judged there, none lost."""
+    command = [sys.executable, "-m", "pipeline", "sandbox", "serve", "--port", "0"]
+    serving = subprocess.Popen(
+        [*command, "--workers", "1"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        url = serving.stderr.readline().split()[-1]
+        words = ["limit=8", f"sandbox={{url: '{url}'}}"]
+        words += ["model=scripted:tests.scripts_for_code:world"]
+        runs = []
+        for k in ("3", "4"):
+            settings = [word for one in (*words, f"k={k}") for word in ("--set", one)]
+            runs.append(start(tmp_path / f"run{k}", ["plum", *settings], prefect_server))
+        finish(runs)
+        with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+            counted = answer.read().decode()
+    finally:
+        serving.terminate()
+        serving.communicate(timeout=30)
+    judged = sum(map(int, re.findall(r"sandbox_programs_total\{.*\} (\d+)", counted)))
+    programs = [_rows(tmp_path / f"run{k}", "grid") for k in ("3", "4")]
+    assert max(programs) < judged <= sum(programs)  # a run asks the same program once
+    for k in ("3", "4"):
+        assert not (tmp_path / f"run{k}/executions/aside").exists()  # nothing was infra
+
+
+def _rows(run: Path, name: str) -> int:
+    steps = json.loads((run / "manifest.json").read_text())["steps"]
+    return {step["name"]: step["rows"] for step in steps}[name]

@@ -105,7 +105,7 @@ def stage(out: Path) -> str:
     """Say how far a killed run had come: its newest folder, and what is committed of it."""
     if (out / "dataset").exists():
         return "dataset"
-    steps = [place for place in out.glob("*") if place.is_dir()]
+    steps = [place for place in out.glob("*") if place.is_dir() and place.name != "progress"]
     if not steps:
         return "start"
     last = max(steps, key=lambda place: place.stat().st_ctime_ns)
