@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -166,6 +167,19 @@ def show(chosen: argparse.Namespace) -> None:
     print(summarise(chosen.run))
     for dataset in sorted((chosen.run / "dataset").glob("*")):
         _print_rows(dataset, chosen.rows)
+
+
+def metrics(chosen: argparse.Namespace) -> None:
+    """Say of runs what Prometheus reads: as text, or served until interrupted."""
+    from pipeline.reporting.metrics import print_metrics, serve_metrics
+
+    if chosen.port is None:
+        print(print_metrics(chosen.runs), end="")
+        return
+    server = serve_metrics(chosen.runs, chosen.host, chosen.port)
+    address, port = server.server_address[:2]
+    print(f"http://{address}:{port}/metrics", file=sys.stderr, flush=True)
+    signal.pause()
 
 
 def trace(chosen: argparse.Namespace) -> None:

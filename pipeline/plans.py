@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.errors import UserError
 from pipeline.journal import Journal, remove
 from pipeline.previous import clear, recall
+from pipeline.progress import opened
 from pipeline.run_log import in_shard
 from pipeline.schema import Sifted, canonical, digest
 from pipeline.shards import Shards, committed, write_manifest, write_shard
@@ -140,8 +141,12 @@ def finished(plan: Plan, i: int) -> dict[str, Any] | None:
 
 def make_shard(plan: Plan, i: int) -> dict[str, Any]:
     """Call the function for shard i, count its rows, commit them, return the record."""
-    with in_shard(plan.folder.name, i):
-        return _make_shard(plan, i)
+    try:
+        with in_shard(plan.folder.name, i):
+            return _make_shard(plan, i)
+    finally:
+        if (progress := opened(plan.folder.parent)) is not None:
+            progress.share()
 
 
 def _make_shard(plan: Plan, i: int) -> dict[str, Any]:

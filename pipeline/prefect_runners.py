@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from pipeline.checkout import ROOT
@@ -21,6 +22,7 @@ from pipeline.errors import UserError
 # engine, cores for the others. Dask: `dask worker --resources "GPU=1 CPU=8"`; Ray: its own counts.
 _GPU, _CPU = "GPU", "CPU"
 _CONNECT_S = 10
+_DEATHS = ("KilledWorker", "WorkerCrashedError", "OutOfMemoryError", "CrashedRun")
 
 
 @contextmanager
@@ -70,6 +72,21 @@ def taking(runner: Any, *, engine: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def naming_dead_workers(folder: Path) -> Iterator[None]:
+    """Say in one sentence that the workers died on a shard of `folder` again and again."""
+    try:
+        yield
+    except Exception as fault:
+        if type(fault).__name__ not in _DEATHS:
+            raise
+        raise UserError(
+            f"{folder}: worker after worker died on the same shard ({type(fault).__name__}), most "
+            "often for want of memory; give a worker more of it, or use fewer --workers: the same "
+            "command goes on, and finished shards are kept"
+        ) from fault
+
+
 def _threads(address: str, workers: int) -> Any:
     from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -85,8 +102,14 @@ def _dask(address: str, workers: int) -> Any:
 
         Client(address, timeout=_CONNECT_S, set_as_default=False).close()  # else it waits for ever
         return DaskTaskRunner(address=address)
+    import dask
+
+    # A worker that died is given up if it is not back in time, 15 s by default: too few for its
+    # imports on a busy machine. With the last one given up a run would wait for ever.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "10 minutes"})
     _share_path()
-    words = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    # A free port of its own: None would take 8787 on every interface, and complain at a second run.
+    words = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     return DaskTaskRunner(cluster_class="distributed.LocalCluster", cluster_kwargs=words)
 
 

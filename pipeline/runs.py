@@ -60,6 +60,7 @@ def execute(
             run.folder / "config.yaml",
             yaml.safe_dump({"recipe": name, "parameters": parameters}, sort_keys=False).encode(),
         )
+        _log.info("%s: into %s", name, run.folder.absolute())
         try:
             if body is not None:
                 return wrap_up(body(**parameters))

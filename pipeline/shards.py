@@ -218,9 +218,9 @@ def write_parquet(file: Path, table: pa.Table) -> None:
     write_file(file, _parquet_bytes(table))
 
 
-def read_parquet(file: Path) -> pa.Table:
-    """Read one Parquet file; UserError if it is none."""
-    return _read_parquet(file, None)
+def read_parquet(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one Parquet file, or some columns of it; UserError if it is none."""
+    return _read_parquet(file, columns)
 
 
 def read_rows(path: str | Path, *, columns: Sequence[str] | None = None) -> pa.Table:

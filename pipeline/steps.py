@@ -20,8 +20,9 @@ from pipeline.files import lock_folder
 from pipeline.plans import Plan, Scope, as_datasets, finish, finished, has_name, named
 from pipeline.prefect_artifacts import following
 from pipeline.prefect_home import serving, settle_environment, shard_task, show_cached
-from pipeline.prefect_runners import open_runner, taking
+from pipeline.prefect_runners import naming_dead_workers, open_runner, taking
 from pipeline.previous import Resume, settle
+from pipeline.progress import leading
 from pipeline.shards import Shards
 
 Output = Literal["sft", "pairs", "unpaired", "stepwise", "scores"]
@@ -168,13 +169,18 @@ def _run(plan: Plan, retries: int) -> Shards:
     with following(plan.folder.name, futures) as ended:
         for future in ended:
             future.wait()
-    records |= {i: future.result() for i, future in zip(missing, futures, strict=True)}
+    with naming_dead_workers(plan.folder):
+        records |= {i: future.result() for i, future in zip(missing, futures, strict=True)}
     return finish(plan, [records[i] for i in range(len(plan))])
 
 
 @contextmanager
 def _activated(run: Run) -> Iterator[None]:
-    with lock_folder(run.folder), open_runner(run.runner, run.workers) as pool:
+    with (
+        lock_folder(run.folder),
+        leading(run.folder),
+        open_runner(run.runner, run.workers) as pool,
+    ):
         run.names.clear()
         run.pool[:] = [pool]
         token = _active.set(run)

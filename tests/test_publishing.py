@@ -7,10 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
 from pipeline.__main__ import main
+from pipeline.builds import SERVICE, Service
+from pipeline.catalog import load_recipe
 from pipeline.publishing import Gates, find_failures, publish
 from pipeline.reporting.diff import find_changes
 from pipeline.shards import Shards
@@ -248,3 +251,24 @@ def test_a_later_build_cannot_reach_into_a_set(tmp_path) -> None:
         file.write("{}\n")
     assert (found / "progress.jsonl").stat().st_size == size
     assert not (found / ".lock").exists()
+
+
+def test_a_builds_lines_are_on_prefects_page(source, tmp_path, monkeypatch, prefect_server):
+    """A deployed flow sends its folder to the flow run's log and each shard to its task run's."""
+    service = Service(str(tmp_path / "builds"))
+    monkeypatch.setenv(SERVICE, json.dumps(service._asdict()))
+    model = MODEL.partition("=")[2]
+    load_recipe("dart_math")(prompts=str(source), model=model, budget="fixed", k=1)
+    deadline = time.monotonic() + 60
+    while len(lines := _logged(prefect_server, str(tmp_path), "shard 0 of 1")) < 4:
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.2)
+    assert sum(line["task_run_id"] is None for line in lines) == 1
+    assert len({line["flow_run_id"] for line in lines}) == 1
+
+
+def _logged(url: str, *words: str) -> list[dict]:
+    """Return what the server has of our last flow run's log that holds one of the words."""
+    lines = httpx.post(f"{url}/logs/filter", json={"sort": "TIMESTAMP_DESC"}).json()
+    ours = [line for line in lines if any(word in line["message"] for word in words)]
+    return [line for line in ours if line["flow_run_id"] == ours[0]["flow_run_id"]]

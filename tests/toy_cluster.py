@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import UserError
+from pipeline.progress import track
 from pipeline.shards import Shards
 from pipeline.steps import active_run, recipe, step
 
@@ -35,14 +36,18 @@ def draw(rows, *, journal, previous):
     """Two rows a row, through the journal, as a step does that asks an engine."""
     ids = [f"{one}/{n}" for one in rows["id"].to_pylist() for n in range(2)]
     journal.append([{"id": one} for one in ids])
+    progress = track(journal.path.parents[2])
+    progress.begin(100, journal.path.parents[1])
+    progress.add(finished=len(rows), rollouts=len(ids))
     return pa.table({"id": pa.array(ids, pa.string())})
 
 
 @step()
-def burn(rows, *, rounds):
-    """Use the processor for `rounds` rounds of Python."""
-    total = sum(i * i % 7 for i in range(rounds))
-    return rows.append_column("burnt", pa.array([total] * len(rows)))
+def devour(rows):
+    """Be killed, as the kernel does when memory runs out, at row r7 each time."""
+    if "r7" in rows["id"].to_pylist():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows
 
 
 @step()
@@ -56,6 +61,12 @@ def squares(marks: str, deadly: str = "") -> Shards:
     """A hundred numbers in four shards, squared, then drawn from."""
     hundred = numbers(active_run().claim("numbers"), shard_rows=32)
     return draw(square(hundred, marks=marks, deadly=deadly))
+
+
+@recipe(paper="none", output="scores")
+def devoured() -> Shards:
+    """Four shards, one of which no worker survives."""
+    return devour(numbers(active_run().claim("numbers"), shard_rows=32))
 
 
 @recipe(paper="none", output="scores")
