@@ -5,6 +5,7 @@ orphan when a run is killed; ours (`prefect_server`) dies with us, even by SIGKI
 socket that was bound before it started: there is no port to guess and nothing to poll.
 """
 
+import fcntl
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -132,21 +133,33 @@ def show_cached(folder: Path, shards: int) -> None:
 
 @contextmanager
 def _own_server() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-        log = Path(os.environ["PREFECT_HOME"]) / "server.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        server = _start(listener.fileno(), log)
-    try:
-        _await_health(url, log)
+    log = Path(os.environ["PREFECT_HOME"]) / "server.log"
+    with ExitStack() as stack:
+        with _turn(log.parent):
+            with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+                server = _start(listener.fileno(), log)
+            stack.callback(_end, server)
+            _await_health(url, log)
         yield url
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+
+
+@contextmanager
+def _turn(home: Path) -> Iterator[None]:
+    """Wait for the servers that start now: two at once would both make the home's database."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "server.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _start(listener: int, log: Path) -> "subprocess.Popen[bytes]":
