@@ -117,7 +117,9 @@ def _messages(row: Mapping[str, Any], roles: Mapping[str, str], where: str) -> l
         try:
             return [_turn(turn) for turn in turns]
         except (KeyError, TypeError, AttributeError):
-            raise UserError(f"{where}: its messages are not a list of role and content") from None
+            raise UserError(
+                f"{where}: its messages are not a list of role and content, both of them texts"
+            ) from None
     if "text" in roles:
         return [{"role": "assistant", "content": str(row[roles["text"]] or "").strip()}]
     asked = [row[roles[role]] for role in ("prompt", "input") if role in roles]
@@ -128,8 +130,12 @@ def _messages(row: Mapping[str, Any], roles: Mapping[str, str], where: str) -> l
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, str]:
     if "role" in turn:
-        return {"role": turn["role"], "content": turn["content"] or ""}
-    return {"role": _SHAREGPT.get(turn["from"], turn["from"]), "content": turn["value"] or ""}
+        role, content = turn["role"], turn["content"] or ""
+    else:
+        role, content = _SHAREGPT.get(turn["from"], turn["from"]), turn["value"] or ""
+    if not (isinstance(role, str) and isinstance(content, str)):
+        raise TypeError("a turn holds text")
+    return {"role": role, "content": content}
 
 
 def _reasons(

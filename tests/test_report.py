@@ -284,6 +284,8 @@ def test_run_that_has_just_begun(tmp_path: Path) -> None:
     """A folder with nothing but its configuration is a run; any other folder is none."""
     run = tmp_path / "run"
     run.mkdir()
+    (run / "other").mkdir()
+    (run / "other" / "manifest.json").write_text('{"of": "another program"}')
     with pytest.raises(UserError, match="not a run folder"):
         summarise(run)
     (run / "config.yaml").write_text("recipe: rejection.toy\n")

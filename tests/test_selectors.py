@@ -292,3 +292,5 @@ def test_color_filter_card_selection() -> None:
     assert chosen(4, color, np.where(ids == 2, 0, ids)) == [5, 42]
     with pytest.raises(UserError, match="less than 1 row"):
         chosen(16, color, ids)
+    with pytest.raises(UserError, match="more than all 8 rows"):
+        rows_for_share(8, 1.5)

@@ -168,7 +168,8 @@ _COUNTS = ("version", "rows_in", "rows", "dropped", "fingerprint")
 
 
 def _is_step(place: Path) -> bool:
-    return any((place / part).exists() for part in ("manifest.json", "commits", "journal"))
+    worked = any((place / part).exists() for part in ("commits", "journal"))
+    return worked or "fingerprint" in _read_json(place / "manifest.json")
 
 
 def _read_stage(place: Path) -> Stage:

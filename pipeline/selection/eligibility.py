@@ -54,9 +54,11 @@ def chances(ids: Sequence[Any] | None, n: int, seed: int) -> np.ndarray:
 def rows_for_share(n: int, share: float) -> int:
     """Return int(share * n), the rows that a share of the surviving n rows stands for.
 
-    Raises UserError at 0: slices such as `[-0:]` would silently take everything (the official
-    scripts of CoLoR-Filter and Cherry do).
+    Raises UserError for a share above 1, and at 0 rows: slices such as `[-0:]` would silently take
+    everything (the official scripts of CoLoR-Filter and Cherry do).
     """
+    if share > 1:
+        raise UserError(f"a share of {share:g} is more than all {n} rows; take one of at most 1")
     k = int(share * n + 1e-9)
     if k < 1:
         raise UserError(f"a share of {share:g} of {n} rows is less than 1 row; take a larger share")
