@@ -80,7 +80,7 @@ def test_columns_are_mapped_or_explained(tmp_path: Path) -> None:
         read_pool(file)
     with pytest.raises(UserError, match="row 1: its messages are not a list"):
         read_pool(write(tmp_path / "m.jsonl", [{"messages": [{"speaker": "x"}]}]))
-    with pytest.raises(UserError, match="row 1: .* both of them texts"):
+    with pytest.raises(UserError, match="role and content, both of them texts"):
         read_pool(write(tmp_path / "n.jsonl", [{"messages": [{"role": "user", "content": 5}]}]))
 
 
