@@ -43,10 +43,13 @@ def headlines(record: Record, figures: Figures) -> list[Item]:
     tokens = figures.tokens or now.get("tokens", 0)
     rows = final.rows if final else None
     surplus = f"{percent(figures.surplus, rollouts)} surplus" if figures.rollouts else ""
+    note = f"{count(covered)} with a correct rollout"
+    is_judged = any(one.name != "unverified" for one in figures.outcomes) or not figures.outcomes
+    origin = f"from {count(figures.with_rows)} prompts" if figures.with_rows else ""
     return [
         Item("Prompts", count(prompts)),
-        Item("Coverage", percent(covered, prompts), f"{count(covered)} with a correct rollout"),
-        Item("Rows kept", count(rows), f"from {count(figures.with_rows)} prompts" if rows else ""),
+        *([Item("Coverage", percent(covered, prompts), note)] if is_judged else ()),
+        Item("Rows kept", count(rows), origin),
         Item("Rollouts", count(rollouts), surplus),
         Item("Tokens", count(tokens), "generated"),
         Item("Tokens per row", count(tokens / rows if rows else None), "generated per row kept"),
