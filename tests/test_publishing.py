@@ -13,7 +13,6 @@ import yaml
 
 from pipeline.__main__ import main
 from pipeline.builds import SERVICE, Service
-from pipeline.catalog import load_recipe
 from pipeline.publishing import Gates, find_failures, publish
 from pipeline.reporting.diff import find_changes
 from pipeline.shards import Shards
@@ -253,12 +252,13 @@ def test_a_later_build_cannot_reach_into_a_set(tmp_path) -> None:
     assert not (found / ".lock").exists()
 
 
-def test_a_builds_lines_are_on_prefects_page(source, tmp_path, monkeypatch, prefect_server):
+def test_a_builds_lines_are_on_prefects_page(source, tmp_path, prefect_server):
     """A deployed flow sends its folder to the flow run's log and each shard to its task run's."""
-    service = Service(str(tmp_path / "builds"))
-    monkeypatch.setenv(SERVICE, json.dumps(service._asdict()))
-    model = MODEL.partition("=")[2]
-    load_recipe("dart_math")(prompts=str(source), model=model, budget="fixed", k=1)
+    service = json.dumps(Service(str(tmp_path / "builds"))._asdict())
+    given = {"prompts": str(source), "model": MODEL.partition("=")[2], "budget": "fixed", "k": 1}
+    code = f"from pipeline.catalog import load_recipe; load_recipe('dart_math')(**{given})"
+    words = {SERVICE: service, "PREFECT_API_URL": prefect_server}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | words)
     deadline = time.monotonic() + 60
     while len(lines := _logged(prefect_server, str(tmp_path), "shard 0 of 1")) < 4:
         assert time.monotonic() < deadline, lines
@@ -267,8 +267,9 @@ def test_a_builds_lines_are_on_prefects_page(source, tmp_path, monkeypatch, pref
     assert len({line["flow_run_id"] for line in lines}) == 1
 
 
-def _logged(url: str, *words: str) -> list[dict]:
-    """Return what the server has of our last flow run's log that holds one of the words."""
+def _logged(url: str, folder: str, word: str) -> list[dict]:
+    """Return what the log of the flow run that names a folder says of it, or with a word."""
     lines = httpx.post(f"{url}/logs/filter", json={"sort": "TIMESTAMP_DESC"}).json()
-    ours = [line for line in lines if any(word in line["message"] for word in words)]
-    return [line for line in ours if line["flow_run_id"] == ours[0]["flow_run_id"]]
+    run = {line["flow_run_id"] for line in lines if folder in line["message"]}
+    ours = [line for line in lines if line["flow_run_id"] in run]
+    return [line for line in ours if folder in line["message"] or word in line["message"]]
