@@ -27,9 +27,11 @@ settings.load_profile("quick")
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """A Prefect API for the whole session, heartbeats off; the value is its URL."""
+    from prefect.logging.configuration import setup_logging
     from prefect.settings import PREFECT_API_URL
 
     with serving():
+        setup_logging()  # its handlers keep the stderr of now; one test's would soon be closed
         yield PREFECT_API_URL.value()
 
 
