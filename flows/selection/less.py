@@ -20,7 +20,6 @@ In:  a pool and queries with a `task`. Out: n rows, best first.
 Ran on: built-in world, nano model
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -39,18 +38,14 @@ from pipeline.choices import (
 )
 from pipeline.errors import UserError
 from pipeline.schema import Sifted, digest
-from pipeline.selection.matching import per_group
-from pipeline.selection.similarity import cosines, unit_grid
+from pipeline.selection.matching import per_group, stream_scores
 from pipeline.selectors import top_k
 from pipeline.shards import Shards
 from pipeline.steps import active_run, recipe, step
-from pipeline.vectors import Features, require_same
+from pipeline.vectors import Features
 from scorers.features import features
 from scorers.row_gradients import gradient_encoder
 from scorers.warm_up import Lora, checkpoint_weights, warm_up
-
-_log = logging.getLogger(__name__)
-_ROWS_AT_ONCE = 2048
 
 
 @step(scope="dataset")
@@ -81,27 +76,15 @@ def _by_task(
     pool: Features, asked: Features, queries: pa.Table, names: Sequence[str], ids: pa.ChunkedArray
 ) -> np.ndarray:
     """Return each row's mean cosine to the queries of each task, float64[rows, tasks]."""
-    require_same(pool.identity, asked.identity, names=(str(pool.path), str(asked.path)))
+    if lost := (~np.isfinite(asked.array()).all(axis=1)).sum():
+        raise UserError(f"{lost} of {asked.rows} queries have no reply that fits; drop them")
     task_of = dict(zip(queries["id"].to_pylist(), queries["task"].to_pylist(), strict=True))
     order = np.argsort([names.index(task_of[one]) for one in asked.ids()], kind="stable")
     groups = [task_of[asked.ids()[i]] for i in order]
-    aims = _directions(asked.array()[order])
-    if lost := np.isnan(aims).any(axis=1).sum():
-        raise UserError(f"{lost} of {len(aims)} queries have no reply that fits; drop them")
-    blocks = (cosines(_directions(view), aims) for _, view in pool.blocks(_ROWS_AT_ONCE))
-    held = np.concatenate([per_group(block, groups, how="mean") for block in blocks])
+    blocks = stream_scores(pool, asked, zeros=True)
+    held = np.concatenate([per_group(block[:, order], groups, how="mean") for _, block in blocks])
     found: np.ndarray = held[pc.index_in(ids, value_set=pa.array(pool.ids())).to_numpy()]
     return found
-
-
-def _directions(gradients: np.ndarray) -> np.ndarray:
-    """Scale rows for `cosines`; a gradient of 0 points nowhere and has cosine 0 with any other."""
-    zero: np.ndarray = (gradients == 0).all(axis=1)
-    grid = unit_grid(gradients)
-    if zero.any():
-        _log.warning("%d of %d gradients are 0; their cosines are 0", zero.sum(), len(zero))
-    grid[zero] = 0
-    return grid
 
 
 @recipe(paper="arXiv:2402.04333", output="sft")

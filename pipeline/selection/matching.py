@@ -4,6 +4,7 @@ Only the queries and one block are in memory. Cosines are exact
 (`pipeline.selection.similarity`), so block and shard sizes change no pick.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from pipeline.errors import UserError
 from pipeline.selection.eligibility import bound, id_ranks
 from pipeline.selection.similarity import cosines, unit_grid
 from pipeline.vectors import Features, require_same
+
+_log = logging.getLogger(__name__)
 
 Blocks = Iterable[tuple[int, np.ndarray]]
 
@@ -25,20 +28,32 @@ class Ranked(NamedTuple):
     unusable: int
 
 
-def stream_scores(pool: Features, queries: Features, *, block_rows: int = 2048) -> Blocks:
+def stream_scores(
+    pool: Features, queries: Features, *, block_rows: int = 2048, zeros: bool = False
+) -> Blocks:
     """Yield (first row, cosines float64[block, queries]); NaN where a pool row has no direction.
 
-    Raises UserError when pool and queries differ in identity, or a query is zero or not finite.
+    zeros: a row or query of zeros has cosine 0 with any other (a gradient, say), and the log counts
+    them. Raises UserError when pool and queries differ in identity, or a query has no direction.
     """
     require_same(pool.identity, queries.identity, names=(str(pool.path), str(queries.path)))
-    asked = unit_grid(queries.array())
+    asked = _directions(queries.array(), zeros=zeros)
     bad = np.flatnonzero(np.isnan(asked).any(axis=1))
     if len(bad):
         raise UserError(
             f"{queries.path}: {len(bad)} of {len(asked)} queries are zero or not finite, first "
             f"'{queries.ids()[bad[0]]}'; drop them"
         )
-    return ((first, cosines(unit_grid(view), asked)) for first, view in pool.blocks(block_rows))
+    blocks = pool.blocks(block_rows)
+    return ((first, cosines(_directions(view, zeros=zeros), asked)) for first, view in blocks)
+
+
+def _directions(vectors: np.ndarray, *, zeros: bool) -> np.ndarray:
+    grid, empty = unit_grid(vectors), (vectors == 0).all(axis=1) if zeros else np.zeros(0, bool)
+    if empty.any():
+        _log.warning("%d of %d vectors are 0; their cosines are 0", empty.sum(), len(empty))
+        grid[empty] = 0
+    return grid
 
 
 def masked(blocks: Blocks, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
